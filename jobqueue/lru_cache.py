@@ -57,3 +57,7 @@ class LruCache(Generic[K, V]):
     def forget(self, key: K) -> V | None:
         """Forget a value and return it, if there is one."""
         return self._values.pop(key, None)
+
+    def clear(self) -> None:
+        """Forget all values."""
+        self._values.clear()

@@ -57,9 +57,16 @@ class QueueCalls(Calls):
         """
         await self._delete("queues", check_queue(name), query=(("force", "true"),) if force else ())
 
-    async def pause(self, queue: str = DEFAULT_QUEUE, *, paused: bool = True) -> None:
-        """Stop all processes from claiming from a queue, or (``paused=False``) let them claim again."""
-        await self._send("POST", "queues", check_queue(queue), "pause" if paused else "resume")
+    async def pause(self, queue: str = DEFAULT_QUEUE, *, paused: bool = True, reason: str | None = None) -> None:
+        """Stop all processes from claiming from a queue, or (``paused=False``) let them claim again.
+
+        Args:
+            queue: its name.
+            paused: or resume it.
+            reason: of the pause, for people.
+        """
+        body = {"reason": reason} if paused and reason is not None else None
+        await self._send("POST", "queues", check_queue(queue), "pause" if paused else "resume", body=body)
 
     async def queue_why(self, queue: str) -> views.QueueWhyView:
         """Return the reasons why no job of a queue starts."""

@@ -215,6 +215,7 @@ class QueueView(_View, frozen=True):
     max_retries: int
     check: bool = False
     start_before: float | None = None
+    pause_reason: str | None = None
     counts: Counts = {}
     oldest_pending_age: float | None = None
     ended: dict[str, Counts] = {}

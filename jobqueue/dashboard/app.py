@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from jobqueue.api import app as api
-from jobqueue.api.http.keys import CALLER, HOME, OPEN_PATHS, Home
+from jobqueue.api.http.keys import CALLER, FORM_PATHS, HOME, OPEN_PATHS, Home
 from jobqueue.api.security.authentication import identify
 from jobqueue.dashboard.access import login
 from jobqueue.dashboard.frame import manual
+from jobqueue.dashboard.frame.acting import acting
+from jobqueue.dashboard.frame.acts.deeds import DEEDS, Deeds
 from jobqueue.dashboard.frame.answer import PAGES, Pages, show_problems, shown
 from jobqueue.dashboard.frame.kept import KEPT, Kept
 from jobqueue.dashboard.frame.preferences import choose
@@ -51,6 +53,8 @@ def make_app(runtime: Runtime, *, open_to_all: bool | None = None) -> web.Applic
     app = api.make_app(runtime, open_to_all=open_to_all)
     app[PAGES] = Pages()
     app[KEPT] = Kept()
+    app[DEEDS] = Deeds()
+    app[FORM_PATHS] = frozenset(page.path for page in TABLE if page.act is not None)
     # Outside of the middleware that turns errors into problems, and inside of the log.
     app.middlewares.insert(1, show_problems)
     for method, path, handler in _OPEN:
@@ -62,4 +66,6 @@ def make_app(runtime: Runtime, *, open_to_all: bool | None = None) -> web.Applic
             app[HOME] = Home(_identified(shown(page)))
         else:
             app.router.add_get(page.path, shown(page), allow_head=True)
+        if page.act is not None:
+            app.router.add_post(page.path, acting(page, page.act))
     return app

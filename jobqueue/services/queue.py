@@ -15,6 +15,7 @@ from jobqueue.domain.jobs.job import DEFAULT_QUEUE, Job, NewJob
 from jobqueue.domain.jobs.options import new_job
 from jobqueue.domain.jobs.states import FINAL
 from jobqueue.domain.jobs.step import UNFORGOTTEN, FromStep
+from jobqueue.domain.queues.queue import check_reason
 from jobqueue.domain.search.job_filter import job_query
 from jobqueue.domain.search.query import JobQuery, Page
 from jobqueue.processors.callbacks.callback import CallbackProcessor
@@ -334,10 +335,17 @@ class JobQueue(HandlerRegistry, Management, Erasing, Lists):
         """Delete a job that is not processing, with its logs."""
         await (await self.open()).manager.delete(check_id(job_id), by=PYTHON)
 
-    async def pause(self, queue: str = DEFAULT_QUEUE, *, paused: bool = True) -> None:
-        """Stop all processes from claiming from a queue, or (``paused=False``) let them claim again."""
-        runtime = await self.open()
-        await runtime.queues.set_paused(check_queue(queue), paused=paused, by=PYTHON)
+    async def pause(self, queue: str = DEFAULT_QUEUE, *, paused: bool = True, reason: str | None = None) -> None:
+        """Stop all processes from claiming from a queue, or (``paused=False``) let them claim again.
+
+        Args:
+            queue: its name.
+            paused: or resume it.
+            reason: of the pause, for people.
+        """
+        if reason is not None:
+            check_reason(reason)
+        await (await self.open()).queues.set_paused(check_queue(queue), paused=paused, by=PYTHON, reason=reason)
 
     @contextlib.asynccontextmanager
     async def working(self, *, concurrency: int | None = None) -> AsyncIterator[Dispatcher]:

@@ -32,6 +32,8 @@ PERSON: Final = web.AppKey("person", Actor)
 ROUTE_TABLE: Final = web.AppKey("route_table", tuple[Route, ...])
 OPEN_PATHS: Final = web.AppKey("open_paths", frozenset[str])
 """The paths of routes that are open to everybody, as in the route table."""
+FORM_PATHS: Final = web.AppKey("form_paths", frozenset[str])
+"""The paths of pages with forms, which take the cookie of a session also for POST, and check each form themselves."""
 CALLER: Final = web.RequestKey("caller", Caller)
 CLAIM_TOKEN: Final = web.RequestKey("claim_token", str)
 """The token of a claim of the job in the path, which the request sends in place of an API token."""

@@ -10,13 +10,14 @@ from jobqueue.api.http.json_reply import JSON, MERGE_PATCH, page_reply, reply
 from jobqueue.api.http.keys import QUERY, RUNTIME
 from jobqueue.api.http.preconditions import answered, etag, preconditions
 from jobqueue.api.insight.schemas import ChangeResponse
-from jobqueue.api.queues.schemas import QueueSchema, QueueUseResponse, QueueWhyResponse, RotateSchema
+from jobqueue.api.queues.schemas import PauseSchema, QueueSchema, QueueUseResponse, QueueWhyResponse, RotateSchema
 from jobqueue.api.schemas.fields import sift
 from jobqueue.api.schemas.queries import name_cursor
 from jobqueue.api.security.caller import actor, caller
 from jobqueue.domain.errors import InvalidInputError
 from jobqueue.domain.jobs.checks import check_queue, gather
 from jobqueue.domain.queues import queue, queue_form
+from jobqueue.domain.queues.queue import check_reason
 from jobqueue.services.queues.queues import DEFAULT_TAG
 
 if TYPE_CHECKING:
@@ -107,7 +108,8 @@ async def changes(request: web.Request) -> web.Response:
 
 async def pause(request: web.Request) -> web.Response:
     """Pause a queue: no job of it is claimed."""
-    return await _set_paused(request, paused=True)
+    reason = (await read_body(request, PauseSchema, optional=True)).get("reason")
+    return await _set_paused(request, paused=True, reason=None if reason is None else check_reason(reason))
 
 
 async def resume(request: web.Request) -> web.Response:
@@ -144,10 +146,11 @@ def _check(body: Mapping[str, Any]) -> None:
         raise InvalidInputError(problems)
 
 
-async def _set_paused(request: web.Request, *, paused: bool) -> web.Response:
+async def _set_paused(request: web.Request, *, paused: bool, reason: str | None = None) -> web.Response:
     name = path_queue(request)
     queues = request.app[RUNTIME].queues
-    config = await queues.set_paused(name, paused=paused, by=actor(request), only=preconditions(request))
+    only = preconditions(request)
+    config = await queues.set_paused(name, paused=paused, reason=reason, by=actor(request), only=only)
     return await _changed(request, name, config, {})
 
 

@@ -96,7 +96,16 @@ ROUTES: Final = (
         has_etag=True,
         operation="rotateQueueSecret",
     ),
-    _route("POST", "/v1/queues/{queue}/pause", handlers.pause, "admin", _QUEUE, has_etag=True, operation="pauseQueue"),
+    _route(
+        "POST",
+        "/v1/queues/{queue}/pause",
+        handlers.pause,
+        "admin",
+        _QUEUE,
+        body=Body(schemas.PauseSchema, {"reason": "until the import is repaired"}, optional=True),
+        has_etag=True,
+        operation="pauseQueue",
+    ),
     _route(
         "POST", "/v1/queues/{queue}/resume", handlers.resume, "admin", _QUEUE, has_etag=True, operation="resumeQueue"
     ),

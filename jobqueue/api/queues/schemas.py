@@ -10,11 +10,15 @@ from jobqueue.api.jobs.schemas import ReasonForm
 from jobqueue.api.schemas import fields, json_types
 from jobqueue.api.schemas.fields import Response, Strict, instance, page
 from jobqueue.api.schemas.queries import MOST_QUEUES, FlagText, IdText, LimitText, Query, absent
+from jobqueue.domain.queues.queue import LONGEST_REASON
 from jobqueue.domain.work.processing import LONGEST_TIMEOUT, MOST_PREVIOUS
 from jobqueue.services.limits.group_use import MOST_GROUPS
 
 if TYPE_CHECKING:
     from marshmallow.fields import Field
+
+
+_REASON: Final[json_types.Form] = {"minLength": 1, "maxLength": LONGEST_REASON}
 
 
 class DeleteQueueQuery(Query):
@@ -104,6 +108,7 @@ class QueueSchema(Strict):
     breaker = fields.Inner(BreakerSchema, allow_none=True)
     max_retries = fields.Whole(spec=json_types.RETRIES)
     check = fields.Flag(spec={"description": "refuse new jobs whose data fits no schema of a living worker"})
+    pause_reason = fields.Text(allow_none=True, spec=_REASON)
 
 
 class RatePatchSchema(RateSchema):
@@ -122,6 +127,12 @@ class QueuePatchSchema(QueueSchema):
         """Allow ``null`` everywhere."""
         super().on_bind_field(field_name, field_obj)
         field_obj.allow_none = True
+
+
+class PauseSchema(Strict):
+    """The reason of a pause, for people."""
+
+    reason = fields.Text(allow_none=True, spec=_REASON)
 
 
 class RotateSchema(Strict):
@@ -150,6 +161,7 @@ class QueueConfigResponse(Response):
     breaker = fields.Inner(BreakerSchema, allow_none=True)
     max_retries = fields.Whole()
     check = fields.Flag()
+    pause_reason = fields.Text(allow_none=True, spec={"description": "while it is paused, if a person has given one"})
 
 
 class BreakerResponse(Response):

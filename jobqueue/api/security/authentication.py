@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from aiohttp import hdrs, web
 
-from jobqueue.api.http.keys import CALLER, OPEN_PATHS, OPEN_TO_ALL, PERSON, REMOTE, RUNTIME
+from jobqueue.api.http.keys import CALLER, FORM_PATHS, OPEN_PATHS, OPEN_TO_ALL, PERSON, REMOTE, RUNTIME
 from jobqueue.api.http.problems import ProblemError
 from jobqueue.api.security import hosts
 from jobqueue.api.security.claimant import SCHEME, claimant
@@ -39,7 +39,7 @@ async def identify(request: web.Request) -> Caller:
     """Return the caller; a token counts also where none is needed.
 
     The routes of one running job take the token of its claim in place of an API token, as `claimant` says. Requests
-    that only read also take the cookie of a session of the dashboard.
+    that only read also take the cookie of a session of the dashboard, and so do its forms.
     On an open server a request without a token must name the server by one of its own names.
 
     Raises:
@@ -57,7 +57,7 @@ async def identify(request: web.Request) -> Caller:
     text = bearer(request)
     if text:
         return await caller_of_token(request, text)
-    if request.method in _SAFE and (visitor := await visitor_of(request)) is not None:
+    if (request.method in _SAFE or _is_form(request)) and (visitor := await visitor_of(request)) is not None:
         return visitor
     raise unauthorized()
 
@@ -106,6 +106,14 @@ def _is_open(request: web.Request) -> bool:
         # Nothing needs protection: the reply is 404 or 405.
         return not request.path.startswith("/v1/")
     return resource.canonical in request.app[OPEN_PATHS]
+
+
+def _is_form(request: web.Request) -> bool:
+    """Return True for a form of a page, whose handler also checks its origin and its token; never for the API."""
+    resource = request.match_info.route.resource
+    if resource is None or request.path.startswith("/v1/"):
+        return False
+    return request.method == hdrs.METH_POST and resource.canonical in request.app.get(FORM_PATHS, frozenset())
 
 
 def _is_foreign(request: web.Request) -> bool:

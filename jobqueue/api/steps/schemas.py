@@ -75,6 +75,9 @@ class SignalSchema(Strict):
 
     value = fields.Anything(allow_none=True, spec={})
     id = fields.Text(spec={"minLength": 1, "maxLength": 255, "description": "the same id again is the same signal"})
+    question = fields.Text(
+        spec=json_types.STEP_NAME | {"description": "the step that this answers: 409 if it has an answer already"}
+    )
 
 
 class ChoiceSchema(Strict):

@@ -15,6 +15,7 @@ from jobqueue.api.security.caller import actor, caller
 from jobqueue.api.steps import schemas
 from jobqueue.domain.errors import InvalidInputError, NotFoundError
 from jobqueue.domain.jobs.checks import check_key
+from jobqueue.domain.jobs.step import check_name
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -44,5 +45,10 @@ async def _send(request: web.Request, job_id: str) -> web.Response:
             raise InvalidInputError({"id": ["cannot be given together with Idempotency-Key: leave one of them out"]})
         signal_id = f"key:{hashlib.sha256(keyed.key.encode()).hexdigest()[:32]}"
     name, signals = request.match_info["name"], request.app[RUNTIME].signals
-    sent = await signals.send(job_id, name, body.get("value"), signal_id=signal_id, by=actor(request))
+    question = body.get("question")
+    if question is not None:
+        check_name(question, "question")
+    sent = await signals.send(
+        job_id, name, body.get("value"), signal_id=signal_id, question=question, by=actor(request)
+    )
     return reply(schemas.SentSignalResponse.of(sent))

@@ -79,10 +79,11 @@ def rotate_secret(name: str, kind: str, *, as_json: bool, **options: Any) -> Non
 
 @queue.command(epilog=errors.epilog())
 @click.argument("name", shell_complete=complete.queues)
+@click.option("--reason", help="For people: why it is paused.")
 @command_options
-def pause(name: str, *, as_json: bool, **options: Any) -> None:
+def pause(name: str, *, reason: str | None, as_json: bool, **options: Any) -> None:
     """Pause a queue: workers claim no more of its jobs."""
-    _set_paused(name, options, paused=True, as_json=as_json)
+    _set_paused(name, options, paused=True, as_json=as_json, body={"reason": reason} if reason else None)
 
 
 @queue.command(epilog=errors.epilog())
@@ -117,10 +118,12 @@ def changes(name: str, *, limit: int, as_json: bool, **options: Any) -> None:
     tables.print_items(items, _CHANGES, as_json=as_json, empty=empty)
 
 
-def _set_paused(name: str, options: dict[str, Any], *, paused: bool, as_json: bool) -> None:
+def _set_paused(
+    name: str, options: dict[str, Any], *, paused: bool, as_json: bool, body: dict[str, Any] | None = None
+) -> None:
     check_queue(name)
     verb = "pause" if paused else "resume"
-    document = with_api(options, lambda api: api.post("queues", name, verb, safe=True), creates=True)
+    document = with_api(options, lambda api: api.post("queues", name, verb, body=body, safe=True), creates=True)
     output.print_document(document, f"{name} {'paused' if document['paused'] else 'resumed'}", as_json=as_json)
 
 

@@ -16,6 +16,7 @@ from aiohttp import hdrs, web
 from jobqueue.api.http.accept import HTML, wants_page
 from jobqueue.api.http.keys import CALLER, RUNTIME
 from jobqueue.api.http.problems import MEDIA_TYPE
+from jobqueue.dashboard.frame.acts import flash, guard
 from jobqueue.dashboard.frame.around import around
 from jobqueue.dashboard.frame.preferences import preferences
 from jobqueue.dashboard.frame.templates import link, rendered
@@ -70,6 +71,10 @@ class Pages:
             kept = await asyncio.shield(making)
         return kept.html, kept.tag
 
+    def forget(self) -> None:
+        """Forget all pages, as a visitor who has changed something wants to see it."""
+        self._kept.clear()
+
     async def _make(self, key: tuple[Any, ...], make: Callable[[], Awaitable[str]]) -> _Kept:
         html = await make()
         digest = hashlib.sha256(_TIMES.sub(r"\1", html).encode()).hexdigest()
@@ -95,10 +100,13 @@ def shown(page: Page) -> Handler:
             raise ForbiddenError(f"this needs the role {page.role}")
         fragment = HTMX in request.headers
         wanted = preferences(request)
-        key = (request.path_qs, fragment, request[CALLER], wanted)
+        said, token = await flash.told(request), await guard.form_token(request)
+        # Forms have the token of a session, and two sessions may be of one visitor.
+        key = (request.path_qs, fragment, request[CALLER], wanted, token, said)
 
         async def make() -> str:
-            view = View(request, await request.app[RUNTIME].database.clock.now(), wanted)
+            now = await request.app[RUNTIME].database.clock.now()
+            view = View(request, now, wanted, form_token=token, said=said)
             values, surroundings = await asyncio.gather(page.load(view), around(view))
             events = None if page.events is None else f"/v1/events?{page.events.format_map(request.match_info)}"
             # A page may say that this visit of it follows no changes.
@@ -116,7 +124,8 @@ def shown(page: Page) -> Handler:
 
 def page_reply(html: str, *, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
     """Return a page as a response that may load nothing from elsewhere, and no script or style in the page."""
-    headers = {"Content-Security-Policy": POLICY} | (headers or {})
+    # Without a referrer a browser hides the origin of forms, too.
+    headers = {"Content-Security-Policy": POLICY, "Referrer-Policy": "same-origin"} | (headers or {})
     return web.Response(text=html, status=status, content_type=HTML, charset="utf-8", headers=headers)
 
 

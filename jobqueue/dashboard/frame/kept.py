@@ -39,6 +39,10 @@ class Kept:
         before = self._values.get(key)
         return None if before is None else before[0]
 
+    def forget(self) -> None:
+        """Forget all values, as a visitor who has changed something wants to see it."""
+        self._tasks.clear()
+
     def _task(self, key: Hashable, seconds: float, make: Make) -> asyncio.Task[Any]:
         kept = self._tasks.get(key)
         if kept is not None and (not kept[0].done() or (kept[1] > self._clock() and not _has_failed(kept[0]))):

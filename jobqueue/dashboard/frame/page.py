@@ -6,12 +6,14 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from jobqueue.dashboard.frame.acts.form import Deed, Preview, Sent
 from jobqueue.dashboard.frame.view import View
 
 if TYPE_CHECKING:
     from jobqueue.domain.access.access import Role
 
 Load = Callable[[View], Awaitable[dict[str, Any]]]
+Act = Callable[[View, Sent], Awaitable[Deed | Preview]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +28,8 @@ class Page:
         events: the query of the event stream after which the page is fetched again, such as ``queue=mail``; ``None``
             for a page that follows no jobs. It may name parts of the path in braces.
         role: that a visitor needs.
+        act: carries out the form of the page, which then takes ``POST`` too, as ``frame/acting.py`` says.
+        act_role: that the sender of the form needs, if it is another one.
     """
 
     path: str
@@ -34,6 +38,8 @@ class Page:
     nav: str = ""
     events: str | None = ""
     role: Role = "read"
+    act: Act | None = None
+    act_role: Role | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,5 +83,6 @@ RAIL = (
         is_counted=True,
     ),
     Entry(name="Audit", path="/audit", key="a", icon="audit", is_minor=True),
+    Entry(name="Tokens", path="/tokens", key="k", icon="tokens", is_minor=True),
 )
 """The entries of the rail, in their order."""

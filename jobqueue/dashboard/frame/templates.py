@@ -70,6 +70,7 @@ ENVIRONMENT.filters.update(
     shorten=texts.shorten,
     part=quoted,
     coarse=texts.coarse,
+    combined=lambda fields, **more: {**fields, **more},
 )
 
 

@@ -12,6 +12,7 @@ from aiohttp import web
 from jobqueue.api.http.keys import CALLER, OPEN_TO_ALL
 from jobqueue.api.http.problems import ProblemError
 from jobqueue.dashboard.frame import ask
+from jobqueue.dashboard.frame.acts import guard
 from jobqueue.dashboard.frame.kept import KEPT
 from jobqueue.domain.errors import ForbiddenError, NotFoundError
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
+    from jobqueue.dashboard.frame.acts.call import Call
+    from jobqueue.dashboard.frame.acts.form import Sent
     from jobqueue.dashboard.frame.preferences import Preferences
     from jobqueue.domain.access.access import Caller, Role
 
@@ -49,10 +52,17 @@ class View:
         request: of the page.
         now: the time of the database.
         preferences: the visitor's time zone and theme.
+        form_token: for the forms of the page; empty where there can be none.
+        said: the sentence about what was done just now; empty for none.
+        sent: a form of this page that was sent, and is shown again.
     """
 
-    def __init__(self, request: web.Request, now: datetime, preferences: Preferences) -> None:
+    def __init__(
+        self, request: web.Request, now: datetime, preferences: Preferences, *, form_token: str = "", said: str = ""
+    ) -> None:
         self.request, self.now, self.preferences = request, now, preferences
+        self.form_token, self.said = form_token, said
+        self.sent: Sent | None = None
 
     @property
     def caller(self) -> Caller:
@@ -74,6 +84,14 @@ class View:
         """The address of the page as links take it; without its query if that is very long."""
         return self.here if len(self.here) <= _LONGEST_BACK else self.request.path
 
+    def curl(self, call: Call) -> str:
+        """Return the command that makes a call of the API elsewhere."""
+        return call.as_curl(str(self.request.url.origin()), is_open=self.is_open)
+
+    async def form_key(self, *parts: str) -> str:
+        """Return a key for a form of this session; the same parts, such as the tag of its subject, give the same."""
+        return await guard.form_key(self.request, *parts)
+
     def query(self, name: str, default: str = "") -> str:
         """Return a parameter of the page's address."""
         return self.request.query.get(name, default)
@@ -93,6 +111,10 @@ class View:
     async def ask(self, path: str, query: Mapping[str, str] | None = None, *, body: Any = None) -> dict[str, Any]:
         """Return a reply of the API as `ask.ask`, which also says what this raises."""
         return await ask.ask(self.request, path, query, body=body)
+
+    async def ask_tagged(self, path: str, query: Mapping[str, str] | None = None) -> tuple[dict[str, Any], str]:
+        """Return a reply of the API, and its entity tag for ``If-Match``; raises as `ask`."""
+        return await ask.ask_tagged(self.request, path, query)
 
     async def try_ask(
         self, path: str, query: Mapping[str, str] | None = None, *, body: Any = None

@@ -28,7 +28,7 @@ _CHANGES: Final = 8
 _LONGEST: Final = 80
 _DEFAULTS: Final = queue_form(QueueConfig())
 _UNITS: Final = {"lease": "s", "timeout": "s"}
-_ELSEWHERE: Final = ("paused", "processors")
+_ELSEWHERE: Final = ("paused", "pauseReason", "processors")
 """Fields that other parts of the page show."""
 
 

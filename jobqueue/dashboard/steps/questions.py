@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.dashboard.frame.texts import shorten
+from jobqueue.dashboard.jobs.acts.answer import signal_fields
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -25,10 +26,16 @@ class QuestionText:
         since: when it asked.
         until: when it stops waiting, if ever.
         values: a few of its data and meta, so that one knows what it is about.
+        asked: the same names in full.
+        fields: of a form that answers it.
+        key: of this form.
     """
 
     job: Mapping[str, Any]
     names: Sequence[str]
+    asked: Sequence[str]
+    fields: Mapping[str, str]
+    key: str
     since: str
     until: str | None
     values: Sequence[tuple[str, str]]
@@ -72,6 +79,9 @@ def _text(job: Mapping[str, Any], names: Sequence[str]) -> QuestionText:
     return QuestionText(
         job=job,
         names=[shorten(name, _LONGEST) for name in names],
+        asked=names,
+        fields=signal_fields(job),
+        key=f"{job['id']} {begun[-1] if begun else ''}",
         since=begun[-1] if begun else job["insertAt"],
         until=wait.get("until"),
         values=_values(job),

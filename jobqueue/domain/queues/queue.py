@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from jobqueue.domain.jobs.job import NewJob
     from jobqueue.domain.limits.limits import Breaker, Rate
 
+LONGEST_REASON: Final = 300
+"""Characters of the reason why a queue is paused."""
 DEFAULTED: Final = ("priority", "attempts", "backoff", "lease", "timeout", "start_before", "on_success_delete")
 """Fields of a job with defaults of the queue."""
 
@@ -40,6 +42,7 @@ class QueueConfig:
         retention: seconds after which ended jobs are deleted, by state.
         breaker: the circuit breaker.
         max_retries: the number of uncounted runs in a row, each begun within ten seconds of the run before.
+        pause_reason: the reason why it is paused, for people.
         check: refuse new jobs whose data fits no schema that a worker for their type has published.
     """
 
@@ -59,6 +62,7 @@ class QueueConfig:
     breaker: Breaker | None = None
     max_retries: int = limits.USUAL_RETRIES
     check: bool = False
+    pause_reason: str | None = None
 
     def __post_init__(self) -> None:
         problems: Problems = {}
@@ -105,6 +109,11 @@ class QueueConfig:
         """Return a new job with acceptable other values, and with the queue's defaults in place of missing ones."""
         defaults = {name: getattr(self, name) for name in DEFAULTED if getattr(new, name) is None}
         return unchecked(new, **defaults, **values)
+
+
+def paused_text(name: str, config: QueueConfig) -> str:
+    """Return a sentence about a queue that is paused."""
+    return f"queue {name} is paused" + (f": {config.pause_reason}" if config.pause_reason else "")
 
 
 def read(document: Mapping[str, Any]) -> QueueConfig:
@@ -174,9 +183,21 @@ def _processors(value: Any) -> Mapping[str, ProcessorConfig]:
     return processors
 
 
+def check_reason(value: Any, path: str = "reason") -> str:
+    """Return the reason of a pause.
+
+    Raises:
+        InvalidInputError: it is no text of 1 to `LONGEST_REASON` characters in one line.
+    """
+    if isinstance(value, str) and 1 <= len(value) <= LONGEST_REASON and value.isprintable():
+        return value
+    raise InvalidInputError({path: [f"must be 1 to {LONGEST_REASON} characters in one line"]})
+
+
 _READERS: Final[Mapping[str, Callable[[Any], Any]]] = {
     "paused": partial(check_flag, path="paused"),
     "check": partial(check_flag, path="check"),
+    "pauseReason": partial(check_reason, path="pauseReason"),
     "rate": _below("rate", limits.rate),
     "limitBy": limits.limit_path,
     "backoff": backoffs.parse,

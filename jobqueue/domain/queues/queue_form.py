@@ -26,6 +26,7 @@ def queue(config: QueueConfig, *, secrets: bool = False, urls: bool = False) -> 
     shown["backoff"] = config.backoff.wire()
     shown["rate"] = config.rate and config.rate.wire()
     shown["breaker"] = config.breaker and config.breaker.wire()
+    shown["pauseReason"] = config.pause_reason if config.paused else None
     shown["retention"] = dict(config.retention) or None
     processors = config.processors.items()
     shown["processors"] = {kind: processor(each, secrets=secrets, urls=urls) for kind, each in processors}

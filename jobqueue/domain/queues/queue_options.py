@@ -34,6 +34,7 @@ class QueueOptions(TypedDict, total=False):
     breaker: Mapping[str, Any] | None
     max_retries: int | None
     check: bool | None
+    pause_reason: str | None
 
 
 def queue_changes(options: QueueOptions) -> dict[str, Any]:

@@ -54,6 +54,11 @@ class Sessions:
             return None if self._admin_token is None else ADMIN
         return await self._access.caller_by_id(token_id)
 
+    async def signature(self, purpose: str, text: str) -> str:
+        """Return a signature that only servers of this deployment can make, and that holds for one purpose."""
+        message = f"{purpose}\n{text}"
+        return hmac.digest(await self._secret(), message.encode(errors="surrogateescape"), "sha256").hex()
+
     async def _now(self) -> datetime:
         return await self._access.store.clock.now()
 

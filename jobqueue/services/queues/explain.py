@@ -13,6 +13,7 @@ from jobqueue.domain.jobs.states import FINAL, Outcome, State
 from jobqueue.domain.jobs.step import StepKind
 from jobqueue.domain.limits.limits import limit_key
 from jobqueue.domain.queues import queue_form
+from jobqueue.domain.queues.queue import paused_text
 from jobqueue.services.limits.breakers import status
 
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ class Explainer:
         if job.state is State.DELAYED:
             reasons += await self._delayed(job, config, now)
         if config.paused:
-            reasons.append((Reason(kind="paused", message=f"queue {job.queue} is paused"), None))
+            reasons.append((Reason(kind="paused", message=paused_text(job.queue, config)), None))
         alive = await self._workers.alive()
         reasons += await self._workless(job, config, alive)
         reasons += await self._broken(job, config, now)

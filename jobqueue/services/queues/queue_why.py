@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from jobqueue.domain.access.access import EVERYTHING, Scope
 from jobqueue.domain.errors import NotFoundError
 from jobqueue.domain.jobs import json_form
+from jobqueue.domain.queues.queue import paused_text
 from jobqueue.services.queues.explain import EXPIRY, Reason
 
 if TYPE_CHECKING:
@@ -75,8 +76,9 @@ class QueueExplainer:
     async def _idle(self, queue: str, scope: Scope) -> QueueWhy:
         """Return the reason of a queue without pending jobs."""
         reasons: list[Reason] = []
-        if (await self._configs.fresh(queue)).paused:
-            reasons.append(Reason(kind="paused", message=f"queue {queue} is paused"))
+        config = await self._configs.fresh(queue)
+        if config.paused:
+            reasons.append(Reason(kind="paused", message=paused_text(queue, config)))
         due = await self._heads.next_due(queue, scope)
         details: dict[str, Any] = {} if due is None else {"at": json_form.date(due)}
         later = "" if due is None else f"; the next delayed one is due at {details['at']}"

@@ -158,12 +158,27 @@ class Queues:
         return await self._change(name, "rotate", want, by, only)
 
     async def set_paused(
-        self, name: str, *, paused: bool, by: Actor | None = None, only: Preconditions = NONE
+        self,
+        name: str,
+        *,
+        paused: bool,
+        reason: str | None = None,
+        by: Actor | None = None,
+        only: Preconditions = NONE,
     ) -> QueueConfig:
-        """Pause or resume a queue; a resumed queue has its circuit breakers closed."""
+        """Pause or resume a queue; a resumed queue has its circuit breakers closed.
+
+        Args:
+            name: a checked queue name.
+            paused: or resume it.
+            reason: of the pause, for people.
+            by: for the audit.
+            only: conditions on the present configuration.
+        """
 
         def want(stored: Any) -> Wanted:
-            return {**_fields(stored), "paused": paused}, {}
+            others = {field: value for field, value in _fields(stored).items() if field != "pauseReason"}
+            return others | {"paused": paused} | ({"pauseReason": reason} if paused and reason else {}), {}
 
         config, _ = await self._change(name, "pause" if paused else "resume", want, by, only)
         if not paused:

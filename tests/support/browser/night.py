@@ -42,6 +42,7 @@ class Night:
     jobs: dict[str, str] = field(default_factory=dict)
     batches: dict[str, str] = field(default_factory=dict)
     operations: dict[str, str] = field(default_factory=dict)
+    tokens: dict[str, str] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
 
 
@@ -216,7 +217,10 @@ class _Play:
         await runtime.registry.run_once()
         await self._hostile(runtime)
         await self._operation(runtime)
-        await runtime.queues.set_paused("media", paused=True, by=ANN)
+        reason = f"until the disk is replaced {HOSTILE}"
+        await runtime.queues.set_paused("media", paused=True, reason=reason, by=ANN)
+        token, _ = await runtime.access.create(roles=["read"], name="jonas", by=ANN)
+        self.night.tokens["jonas"] = token.id
         while await runtime.roller.run_once() is not None:
             pass
         await runtime.failures.run_once()

@@ -18,7 +18,7 @@ def addresses(night: Night) -> dict[str, Page]:
         if "{" not in page.path:
             found[page.path] = page
             continue
-        names = _names(page.path, night)
+        names = _names(page.path, night) if page.act is None else _subjects(page.path, night)
         assert names, f"nothing in the night is shown by {page.path}: say here what it shows"
         found |= {page.path.replace("{id}", name).replace("{fp}", name).replace("{name}", name): page for name in names}
     return found
@@ -31,5 +31,17 @@ def _names(path: str, night: Night) -> list[str]:
         "/operations/": list(night.operations.values()),
         "/failures/": night.failures,
         "/queues/": ["imports", "billing", "media"],
+        "/schedules/": ["prices"],
+        "/tokens/": list(night.tokens.values()),
     }
     return next((names for prefix, names in kinds.items() if path.startswith(prefix)), [])
+
+
+def _subjects(path: str, night: Night) -> list[str]:
+    """Return what a page of an action is about: what it can be done to, and texts that a browser would run."""
+    if path.startswith("/jobs/"):
+        name = {"kill": "running", "answer": "question"}.get(path.rpartition("/")[2])
+        return [night.jobs["hostile"], *([night.jobs[name]] if name else [])]
+    if path.startswith("/queues/"):
+        return ["media" if path.endswith("resume") else "imports"]
+    return _names(path, night)[:1]

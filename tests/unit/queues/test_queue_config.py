@@ -146,6 +146,7 @@ FIELDS = [
     "onSuccessDelete",
     "processors",
     "maxRetries",
+    "pauseReason",
 ]
 
 

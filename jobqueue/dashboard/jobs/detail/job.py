@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl, urlencode
 from jobqueue.dashboard.frame.page import Page
 from jobqueue.dashboard.frame.texts import parsed
 from jobqueue.dashboard.frame.view import Refused, quoted
+from jobqueue.dashboard.jobs.acts.actions import actions
 from jobqueue.dashboard.jobs.detail import changes, facts, family, log, reasons, tree, trouble
 from jobqueue.dashboard.jobs.detail.brief import whole
 from jobqueue.dashboard.jobs.detail.room import Room
@@ -56,6 +57,7 @@ async def _load(view: View) -> dict[str, Any]:
     line = timeline(job, found, view.now, view.preferences, whole(view.query("run")))
     return {
         "job": job,
+        "actions": actions(view, job),
         "shown": _head(job),
         "waiting": reasons.waiting(job, parts["why"]) if job["state"] in _WAITING else None,
         "unread": [one for one in parts["why"]["reasons"] if one["kind"] == "unread"],

@@ -103,8 +103,8 @@ def _mend(job: Mapping[str, Any], reason: Mapping[str, Any]) -> tuple[str, str, 
         "doubt": f"jobqueue decide {job_id} {shlex.quote(str(reason.get('step', '')))} --happened",
     }
     pages = {
-        "signal": ("/inbox", "Answer it"),
-        "doubt": ("/inbox", "Say whether it happened"),
+        "signal": (f"/jobs/{quoted(job_id)}/answer", "Answer it"),
+        "doubt": (f"/jobs/{quoted(job_id)}/answer", "Say whether it happened"),
         "children": (link("/jobs", q=f"parentId={job_id}"), "Its children"),
         **dict.fromkeys(("no-worker", "alone"), ("/workers", "Workers")),
         **dict.fromkeys(("paused", "concurrency", "rate", "turn", "breaker"), (f"/queues/{quoted(queue)}", "Queue")),

@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 MOST_ROWS: Final = 50
 _FEWEST_ROWS: Final = 10
-_BYTES: Final = 45_000
+_BYTES: Final = 49_000
 """Of all rows of a page, and of the query in the links around them."""
 _LINKS: Final = {"heads": 2500, "states": 1500, "chips": 4000, "others": 4000}
 """Most bytes that the query may take in links of a kind; there are no such links with a longer query."""
 MOST_TITLE: Final = 58
 """Bytes of the exact time of an age."""
-_ROW: Final = 90
+_ROW: Final = 195
 _WEIGHTS: Final = {
     "state": 150,
     "type": 80,

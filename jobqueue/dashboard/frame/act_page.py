@@ -1,0 +1,47 @@
+"""Parts that the pages of all actions share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+from uuid import uuid4
+
+from jobqueue.dashboard.frame.acts.form import BACK, Field, filled
+from jobqueue.dashboard.frame.acts.guard import KEY
+from jobqueue.dashboard.frame.page import Page
+from jobqueue.dashboard.frame.preferences import local_path
+
+if TYPE_CHECKING:
+    from jobqueue.dashboard.frame.acts.form import Form
+    from jobqueue.dashboard.frame.page import Act, Load
+    from jobqueue.dashboard.frame.view import View
+    from jobqueue.domain.access.access import Role
+
+MATCH: Final = "match"
+
+
+def act_page(path: str, load: Load, act: Act, *, nav: str, role: Role = "admin") -> Page:
+    """Return the page of an action: a form, and what it does."""
+    return Page(path=path, template="frame/act.html", load=load, nav=nav, events=None, act=act, role=role)
+
+
+async def tied(view: View, match: str, *parts: str) -> list[Field]:
+    """Return the fields that tie a form to its subject as it is now, and that lead back.
+
+    Args:
+        view: of the page.
+        match: the entity tag of the subject; empty if it has none.
+        parts: that the key differs for; with a tag or with parts the same form twice is done once, however often its
+            page is loaded. Without any the form is another one each time.
+    """
+    key = await view.form_key(view.request.path, match, *(parts if match or parts else (uuid4().hex,)))
+    back = local_path(view.query(BACK), view.request.url) if view.query(BACK) else ""
+    return [
+        Field(name=MATCH, kind="hidden", value=match),
+        Field(name=KEY, kind="hidden", value=key),
+        Field(name=BACK, kind="hidden", value=back),
+    ]
+
+
+def shown(view: View, form: Form) -> dict[str, Any]:
+    """Return the variables of the page of a form."""
+    return {"form": filled(form, view.sent), "events": None}

@@ -1,0 +1,140 @@
+"""Forms of pages that are sent: checked, carried out once by one call of the API, and answered.
+
+* Where the form comes from is checked by `acts.guard`, before anything of it is read.
+* The API's own handler does it, with the rights of the visitor and under the visitor's name in the audit.
+* What was done is told by the page to which the browser is sent, so that loading it again sends nothing again.
+* What was refused is told by the page of the form, with all that was typed. After a clash it shows both versions.
+* The same form again, as after a second click, does nothing, and leads to the same page.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+from aiohttp import hdrs, web
+
+from jobqueue.api.http import problems
+from jobqueue.api.http.keys import CALLER, RUNTIME
+from jobqueue.api.http.problems import ProblemError
+from jobqueue.dashboard.frame.acts import flash, guard
+from jobqueue.dashboard.frame.acts.deeds import DEEDS
+from jobqueue.dashboard.frame.acts.form import BACK, Deed, Preview, Sent, Trouble
+from jobqueue.dashboard.frame.answer import PAGES, page_reply
+from jobqueue.dashboard.frame.around import around
+from jobqueue.dashboard.frame.ask import send
+from jobqueue.dashboard.frame.kept import KEPT
+from jobqueue.dashboard.frame.preferences import local_path, preferences
+from jobqueue.dashboard.frame.templates import rendered
+from jobqueue.dashboard.frame.view import View
+from jobqueue.domain.errors import (
+    ChangedMeanwhileError,
+    ForbiddenError,
+    InvalidInputError,
+    JobQueueError,
+    NotFoundError,
+)
+
+if TYPE_CHECKING:
+    from jobqueue.dashboard.frame.answer import Handler
+    from jobqueue.dashboard.frame.page import Act, Page
+
+_SERVER_ERROR: Final = 500
+_OLD_FORM: Final = Trouble(
+    status=403,
+    text="Nothing was done: this form is of another session, as after a new login. Send it once more.",
+)
+_CLASH: Final = (
+    "Nothing was done: somebody has changed it since this page was loaded. Look at it, and send it once more."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Done:
+    deed: Deed
+    reply: Any
+
+
+def acting(page: Page, act: Act) -> Handler:
+    """Return the handler of the forms that are sent to a page."""
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        guard.check_origin(request)
+        if not request[CALLER].may(page.act_role or page.role):
+            raise ForbiddenError(f"this needs the role {page.act_role or page.role}")
+        sent = await guard.read_form(request)
+        view = await _view(request)
+        if not guard.has_token(request, sent, view.form_token):
+            return await _again(page, view, replace(sent, trouble=_OLD_FORM))
+        return await _carry_out(page, act, view, sent)
+
+    return handle
+
+
+async def _carry_out(page: Page, act: Act, view: View, sent: Sent) -> web.Response:
+    found: list[Preview] = []
+
+    async def do() -> _Done | None:
+        wanted = await act(view, sent)
+        if isinstance(wanted, Preview):
+            found.append(wanted)
+            return None
+        return _Done(wanted, await send(view.request, wanted.call))
+
+    # The same form with another text is another one.
+    same = frozenset((name, value) for name, value in sent.values.items() if name != guard.TOKEN)
+    key = (view.caller, view.request.path, same if sent.values.get(guard.KEY) else object())
+    try:
+        done, was_done = await view.request.app[DEEDS].once(key, do)
+    except NotFoundError:
+        raise
+    except (JobQueueError, ProblemError) as error:
+        return await _again(page, view, replace(sent, trouble=_trouble(error)))
+    if done is None:
+        # A second click on a preview shares the work of the first, and has none of its own.
+        return await _again(page, view, replace(sent, preview=found[0].values if found else None))
+    return await _gone_on(page, view, sent, done, was_done=was_done)
+
+
+async def _gone_on(page: Page, view: View, sent: Sent, done: _Done, *, was_done: bool) -> web.Response:
+    deed, reply = done.deed, done.reply
+    view.request.app[PAGES].forget()
+    view.request.app[KEPT].forget()
+    if deed.shown:
+        return await _again(page, view, replace(sent, preview=reply), headers={hdrs.CACHE_CONTROL: "no-store"})
+    to = deed.to if isinstance(deed.to, str) else deed.to(reply)
+    said = deed.said if isinstance(deed.said, str) else deed.said(reply)
+    if sent.values.get(BACK):
+        to = local_path(sent.values[BACK], view.request.url)
+    response = web.Response(status=303, headers={hdrs.LOCATION: to})
+    path = to.partition("#")[0].partition("?")[0]
+    await flash.tell(
+        view.request, response, path, f"{said} This was the same form: it was done once." if was_done else said
+    )
+    return response
+
+
+async def _again(page: Page, view: View, sent: Sent, *, headers: dict[str, str] | None = None) -> web.Response:
+    """Return the page of a form with all that was typed."""
+    view.sent = sent
+    values: dict[str, Any] = {"events": None, "around": await around(view)} | await page.load(view)
+    values["events"] = None
+    html = rendered(page.template, view, nav=page.nav, fragment=False, **values)
+    return page_reply(html, status=200 if sent.trouble is None else sent.trouble.status, headers=headers)
+
+
+async def _view(request: web.Request) -> View:
+    view = View(request, await request.app[RUNTIME].database.clock.now(), preferences(request))
+    view.form_token = await guard.form_token(request)
+    return view
+
+
+def _trouble(error: JobQueueError | ProblemError) -> Trouble:
+    problem = error.problem if isinstance(error, ProblemError) else problems.of_error(error)
+    if problem.status >= _SERVER_ERROR:
+        raise error
+    if isinstance(error, ChangedMeanwhileError):
+        return Trouble(status=problem.status, text=_CLASH, is_clash=True)
+    fields = error.problems if isinstance(error, InvalidInputError) else {}
+    text = problem.detail or problem.title
+    return Trouble(status=problem.status, text=f"Nothing was done: {text}.".replace("..", "."), fields=fields)

@@ -1,0 +1,47 @@
+"""Forms that were sent lately: a second click on a button, and a form that is sent again, do nothing twice."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from aiohttp import web
+
+from jobqueue.lru_cache import LruCache
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Hashable
+
+KEPT_SECONDS: Final = 600.0
+_MOST_KEPT: Final = 1000
+
+
+class Deeds:
+    """Outcomes of forms of one application by their keys, which name the visitor too."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._kept: LruCache[Hashable, tuple[asyncio.Task[Any], float]] = LruCache(_MOST_KEPT)
+        self._clock = clock
+
+    async def once(self, key: Hashable, do: Callable[[], Coroutine[Any, Any, Any]]) -> tuple[Any, bool]:
+        """Return the outcome of a form, and whether it was there before.
+
+        An outcome that is ``None``, and a failure, does not count: the form may be sent again. The work goes on if the
+        browser has gone away, as it has after a second click.
+        """
+        kept = self._kept.get(key)
+        if kept is not None and kept[1] > self._clock() and _counts(kept[0]):
+            return await asyncio.shield(kept[0]), True
+        task = asyncio.create_task(do())
+        self._kept.keep(key, (task, self._clock() + KEPT_SECONDS))
+        return await asyncio.shield(task), False
+
+
+def _counts(task: asyncio.Task[Any]) -> bool:
+    if not task.done():
+        return True
+    return not task.cancelled() and task.exception() is None and task.result() is not None
+
+
+DEEDS: Final = web.AppKey("deeds", Deeds)

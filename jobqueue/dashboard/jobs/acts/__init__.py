@@ -1,0 +1,1 @@
+"""Dashboard: what people do with one job."""
