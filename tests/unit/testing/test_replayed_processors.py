@@ -105,10 +105,10 @@ def test_a_webhook_is_sent_to_the_receiver_that_the_person_names(
     told = capsys.readouterr().err
     assert "a webhook runs the jobs of type order" in told
     assert main(["replay", file, "--url", url]) == 7
-    told = capsys.readouterr()
-    assert "without the headers X-Key" in told.err
-    assert "step      pay finished after" in told.out
-    assert "outcome   fails: fail: no money" in told.out
+    printed = capsys.readouterr()
+    assert "without the headers X-Key" in printed.err
+    assert "step      pay finished after" in printed.out
+    assert "outcome   fails: fail: no money" in printed.out
     ((headers, body),) = requests
     assert "x-key" not in headers
     assert headers["webhook-signature"].startswith("v1,")
