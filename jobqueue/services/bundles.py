@@ -202,7 +202,7 @@ class Bundles:
                 forms.append(form)
         more = len(family.tree.children) - len(children)
         if more > 0 or family.truncated:
-            cut.append(f"children: only the first {len(children):,} have their data and results")
+            cut.append(f"children: all but the first {len(children):,} are only named")
         named = [relative for relative in _named(family) if scope.has(relative)]
         if len(named) > MOST_NAMES:
             cut.append(f"relatives: {len(named) - MOST_NAMES:,} of {len(named):,} are not named")

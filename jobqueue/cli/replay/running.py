@@ -93,7 +93,7 @@ def run(file: str, program: Program, wishes: Wishes) -> int:
     if wishes.as_json:
         telling.print_json(bundle, replayed)
     else:
-        telling.tell_end(bundle, replayed, start)
+        telling.tell_end(replayed, start)
     if wishes.debug:
         _debug(replayed)
     return errors.OK if replayed.outcome == SUCCEEDED else errors.JOB_FAILED if replayed.is_same else errors.OTHER_END

@@ -70,17 +70,17 @@ def tell_start(bundle: Bundle, start: Past) -> None:
     if dict(start.job.data) != dict(bundle.job.data):
         _line("data", "other than in the bundle; finished steps keep their results unless --from-step says otherwise")
     _line("taken", ", ".join(start.finished) or "no steps: none has finished")
-    runs = f"{', '.join(start.open)}, and " if start.open else ""
+    runs = f"{', '.join(start.open)}, and " if start.open else "and "
     _line("runs", f"the code of the job from its top, {runs}any step that it comes to and that is not taken")
 
 
-def tell_end(bundle: Bundle, replayed: Replayed, start: Past) -> None:
+def tell_end(replayed: Replayed, start: Past) -> None:
     """Print the outcome, and whether it is that of the bundle."""
     if replayed.error is not None and replayed.error.trace and replayed.outcome != STOPPED:
         for line in replayed.error.trace.splitlines():
             output.print_line(f"  {output.plain(line)}")
     _line("outcome", _outcome(start, replayed))
-    _line("compared", _compared(bundle, replayed))
+    _line("compared", _compared(start, replayed))
 
 
 def print_json(bundle: Bundle, replayed: Replayed) -> None:
@@ -123,7 +123,7 @@ def _outcome(start: Past, replayed: Replayed) -> str:
     }[replayed.outcome]
 
 
-def _compared(bundle: Bundle, replayed: Replayed) -> str:
+def _compared(start: Past, replayed: Replayed) -> str:
     if replayed.is_same:
         return f"the same error as in the bundle, fingerprint {replayed.fingerprint}"
     if replayed.expected is None:
@@ -131,7 +131,7 @@ def _compared(bundle: Bundle, replayed: Replayed) -> str:
     if replayed.outcome == SUCCEEDED:
         return f"not so in the bundle: {_said(replayed.expected)}"
     print_of = "" if replayed.fingerprint is None else f", fingerprint {replayed.fingerprint}"
-    expected = "" if bundle.fingerprint is None else f", fingerprint {bundle.fingerprint}"
+    expected = "" if start.fingerprint is None else f", fingerprint {start.fingerprint}"
     return f"not the error of the bundle{print_of}; that one is {_said(replayed.expected)}{expected}"
 
 

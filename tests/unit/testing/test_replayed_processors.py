@@ -102,8 +102,7 @@ def test_a_webhook_is_sent_to_the_receiver_that_the_person_names(
     url, requests = receiver
     file = write({"name": "default", "processors": {"*": WEBHOOK}})
     assert main(["replay", file]) == 2
-    told = capsys.readouterr().err
-    assert "a webhook runs the jobs of type order" in told
+    assert "a webhook runs the jobs of type order" in capsys.readouterr().err
     assert main(["replay", file, "--url", url]) == 7
     printed = capsys.readouterr()
     assert "without the headers X-Key" in printed.err
