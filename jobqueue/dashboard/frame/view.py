@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from jobqueue.dashboard.frame.preferences import Preferences
     from jobqueue.domain.access.access import Caller, Role
 
+_LONGEST_BACK: Final = 1500
 _ROLES: Final[dict[Role, str]] = {
     "read": "see jobs",
     "enqueue": "add jobs",
@@ -67,6 +68,11 @@ class View:
     def here(self) -> str:
         """The path and query of the page."""
         return self.request.path_qs
+
+    @property
+    def back(self) -> str:
+        """The address of the page as links take it; without its query if that is very long."""
+        return self.here if len(self.here) <= _LONGEST_BACK else self.request.path
 
     def query(self, name: str, default: str = "") -> str:
         """Return a parameter of the page's address."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode
 
 from jobqueue.domain.search.fields import SORTS
+from jobqueue.domain.search.terms import LONGEST_QUERY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 PATH: Final = "/jobs"
 NEWEST: Final = "-insertAt"
 _LONGEST: Final = 4000
+_LONGEST_LINK: Final = 5500
+_FLAGS: Final = ("tall", "count", "slow")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,8 +45,11 @@ class Address:
     def of(cls, query: Mapping[str, str]) -> Address:
         """Return the address of a request; a sort that does not exist counts as none."""
         values = {name: query.get(name, "")[:_LONGEST] for name in _NAMES}
+        values |= {name: "1" if values[name] else "" for name in _FLAGS}
         is_known = values["sort"].removeprefix("-") in SORTS and values["sort"] != NEWEST
-        return cls(**values | {"q": values["q"].strip(), "sort": values["sort"] if is_known else ""})
+        return cls(
+            **values | {"q": values["q"].strip()[: LONGEST_QUERY + 1], "sort": values["sort"] if is_known else ""}
+        )
 
     @property
     def order(self) -> tuple[str, bool]:
@@ -59,6 +65,14 @@ class Address:
             known = {"cursor": "", "count": "", "slow": ""} | known
         query = urlencode({name: value for name, value in asdict(replace(self, **known)).items() if value} | others)
         return f"{path}?{query}" if query else path
+
+    def in_links(self) -> Address:
+        """Return the address for the links of the page: a very long one would make the page many times as long.
+
+        It lacks its columns then, or else its query and its place in the list.
+        """
+        shorter = (self, replace(self, cols=""), replace(self, q="", cursor=""))
+        return next((one for one in shorter if len(one.link()) <= _LONGEST_LINK), Address())
 
     @property
     def back(self) -> str:

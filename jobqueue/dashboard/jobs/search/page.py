@@ -22,10 +22,10 @@ from jobqueue.dashboard.jobs.search.columns import (
     joined,
     read_columns,
 )
-from jobqueue.dashboard.jobs.search.room import Links, rows_of
+from jobqueue.dashboard.jobs.search.room import Links, rows_of, size
 from jobqueue.dashboard.jobs.search.rows import rows, widened
 from jobqueue.dashboard.jobs.search.shortcuts import meant
-from jobqueue.domain.search.terms import LONGEST_QUERY, read_query
+from jobqueue.domain.search.terms import LONGEST_QUERY, Query, read_query
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from jobqueue.dashboard.frame.view import View
     from jobqueue.dashboard.jobs.search.columns import Column
     from jobqueue.dashboard.jobs.search.results import Results
-    from jobqueue.domain.search.terms import Query
 
 _SLOW_SECONDS: Final = 1.0
 """A page that takes longer does not follow changes by itself."""
@@ -42,12 +41,17 @@ _STATES: Final = ("pending", "processing", "delayed", "failed", "killed", "succe
 
 async def _load(view: View) -> dict[str, Any]:
     began = time.monotonic()
-    address = Address.of(view.request.query)
-    _go_to_picked_columns(view, address)
-    query = read_query(address.q, view.now)
+    asked = Address.of(view.request.query)
+    _go_to_picked_columns(view, asked)
+    address = asked.in_links()
+    query = read_query(asked.q, view.now)
+    if address.q != asked.q and not query.problem:
+        query = Query(
+            problem="takes too many bytes in an address: words in other scripts, and signs, take several each"
+        )
     chosen = await _follow_shortcut(view, address, query)
     columns, unknown = read_columns(address.cols)
-    links = _links(query, columns, address)
+    links = _links(query, columns, address, asked.q)
     result = await found.results(view, address, found.search_body(query, chosen), columns, rows_of(columns, links))
     reasons, hints = await asyncio.gather(
         found.reasons(view, result.jobs),
@@ -57,9 +61,10 @@ async def _load(view: View) -> dict[str, Any]:
     is_live = not address.slow and time.monotonic() - began < _SLOW_SECONDS
     return {
         "place": address,
+        "typed": asked.q,
         "longest": LONGEST_QUERY,
         "chips": chips(query, address),
-        "wrong": wrong_parts(address.q, query),
+        "wrong": wrong_parts(asked.q, query),
         "wrong_all": query.problem,
         "result": result,
         "columns": columns,
@@ -77,9 +82,9 @@ async def _load(view: View) -> dict[str, Any]:
     } | ({} if is_live else {"events": None})
 
 
-def _links(query: Query, columns: Sequence[Column], address: Address) -> Links:
+def _links(query: Query, columns: Sequence[Column], address: Address, typed: str) -> Links:
     numbers = {"heads": len(columns), "states": len(_STATES), "chips": len(query.terms), "others": 8}
-    return Links(len(address.link()), numbers)
+    return Links(len(address.link()), numbers, 2 * size(typed))
 
 
 def _go_to_picked_columns(view: View, address: Address) -> None:

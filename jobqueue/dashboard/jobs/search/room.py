@@ -49,10 +49,12 @@ class Links:
     Attributes:
         length: of the query in a link.
         numbers: of links, by kind.
+        typed: bytes of the query in fields of forms.
     """
 
     length: int
     numbers: Mapping[str, int]
+    typed: int = 0
 
     @property
     def kinds(self) -> frozenset[str]:
@@ -62,7 +64,7 @@ class Links:
     @property
     def bytes(self) -> int:
         """The bytes of the query in all links, of those to other pages and of the page itself too."""
-        return self.length * (4 + sum(self.numbers[kind] for kind in self.kinds))
+        return self.typed + self.length * (4 + sum(self.numbers[kind] for kind in self.kinds))
 
 
 def rows_of(columns: Sequence[Column], links: Links) -> int:
