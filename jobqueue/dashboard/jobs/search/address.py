@@ -17,6 +17,8 @@ NEWEST: Final = "-insertAt"
 _LONGEST: Final = 4000
 _LONGEST_LINK: Final = 7000
 _FLAGS: Final = ("tall", "count", "slow")
+_LONGEST_LINK: Final = 5500
+_FLAGS: Final = ("tall", "count", "slow")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
