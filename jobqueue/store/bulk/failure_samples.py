@@ -34,7 +34,7 @@ MOST: Final = 500
 MOST_BYTES: Final = 16 * 1024
 """Bytes of ``data`` or ``meta``; larger ones are not read."""
 READ_SECONDS: Final = 1.5
-_SEEK_SECONDS: Final = 0.7
+_SEEK_SECONDS: Final = 1.0
 ANCHORS: Final = 250
 """Failed jobs before which others are looked for."""
 LOOKS: Final = 20
@@ -147,7 +147,7 @@ class FailureSampleStore:
         if queues is not None:
             lead = Lead({"queue": {"$in": queues}, "type": kind}, "newestOfQueueAndType", search)
         await self._before_first(samples, lead)
-        samples.succeeded = await self._of_ids((await self._near(samples, lead))[:MOST])
+        await self._near(samples, lead)
         if len(samples.succeeded) < _FEW:
             samples.is_near = False
             queues = queues or sorted({str(job.fields.get("queue") or "") for job in samples.failed})
@@ -156,25 +156,27 @@ class FailureSampleStore:
             samples.succeeded += [job for job in some if job.id not in known]
         await self._any_time(samples, lead)
 
-    async def _near(self, samples: FailureSamples, lead: Lead) -> list[Any]:
-        """Return the ids of jobs that were added just before failed ones, some for each of these."""
+    async def _near(self, samples: FailureSamples, lead: Lead) -> None:
+        """Read jobs that were added just before failed ones, some for each of these."""
         dates = [job.insert_at for job in samples.failed]
         anchors = [dates[len(dates) * place // ANCHORS] for place in range(ANCHORS)] if len(dates) > ANCHORS else dates
         each = max(_EACH, min(_USUAL // len(anchors), _BEFORE_FIRST))
         looks = max(LOOKS, 2 * each)
-        found: dict[Any, None] = {}
+        known: set[Any] = set()
         ends = time.monotonic() + _SEEK_SECONDS
         # Each round is of all times, so that an early end is no choice of some.
         rounds = -(-len(anchors) // _AT_ONCE)
         for first in range(rounds):
             candidates = await self._before(lead, anchors[first::rounds], looks, each * _CANDIDATES)
+            chosen: list[Any] = []
             for date in anchors[first::rounds]:
-                new = [name for name in candidates.get(date, ()) if name not in found]
-                found |= dict.fromkeys(new[:each])
+                new = [name for name in candidates.get(date, ()) if name not in known][:each]
+                known |= set(new)
+                chosen += new
+            samples.succeeded += await self._of_ids(chosen)
             if time.monotonic() >= ends and first + 1 < rounds:
                 samples.is_complete = False
                 break
-        return list(found)
 
     async def _before_first(self, samples: FailureSamples, lead: Lead) -> None:
         if samples.before_first:

@@ -47,6 +47,8 @@ def test_traits_and_samples_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
         "attempts 3 (90), 1 (10)",
         "failed 100, all of them; added 2h to 1m ago",
         "succeeded 0",
-        "compared 1,234 comparisons of 30 fields; data or meta of 2 jobs was too large; "
-        "there was no time to read more jobs",
+        (
+            "compared 1,234 comparisons of 30 fields; data or meta of 2 jobs was too large; "
+            "there was no time to read more jobs"
+        ),
     ]
