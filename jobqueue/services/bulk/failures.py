@@ -33,7 +33,7 @@ _SHARE: Final = 20
 """Many failures without a fingerprint, as after an import, take a twentieth of the time."""
 _SHOWN: Final = 20
 _FAILED_HOW: Final = ("the newest ones", "all of them")
-_SUCCEEDED_HOW: Final = ("the newest ones", "each added shortly before one of the failed ones")
+_SUCCEEDED_HOW: Final = ("the newest ones", "those added shortly before one of the failed ones")
 _TRIES: Final = 10
 
 

@@ -34,7 +34,7 @@ MOST: Final = 500
 MOST_BYTES: Final = 16 * 1024
 """Bytes of ``data`` or ``meta``; larger ones are not read."""
 READ_SECONDS: Final = 1.5
-_SEEK_SECONDS: Final = 0.7
+_SEEK_SECONDS: Final = 1.0
 ANCHORS: Final = 250
 """Failed jobs before which others are looked for."""
 LOOKS: Final = 20
@@ -146,43 +146,46 @@ class FailureSampleStore:
         lead = Lead({"type": kind}, "newestOfType", search)
         if queues is not None:
             lead = Lead({"queue": {"$in": queues}, "type": kind}, "newestOfQueueAndType", search)
-        ids = await self._near(samples, lead)
-        samples.succeeded = await self._of_ids(ids[:MOST])
-        await self._other_times(samples, lead)
+        await self._before_first(samples, lead)
+        await self._near(samples, lead)
         if len(samples.succeeded) < _FEW:
             samples.is_near = False
             queues = queues or sorted({str(job.fields.get("queue") or "") for job in samples.failed})
             some = await self._some(*of_queues(search, queues, samples.failed[0].insert_at))
             known = {job.id for job in samples.succeeded}
             samples.succeeded += [job for job in some if job.id not in known]
+        await self._any_time(samples, lead)
 
-    async def _near(self, samples: FailureSamples, lead: Lead) -> list[Any]:
-        """Return the ids of jobs that were added just before failed ones, some for each of these."""
+    async def _near(self, samples: FailureSamples, lead: Lead) -> None:
+        """Read jobs that were added just before failed ones, some for each of these."""
         dates = [job.insert_at for job in samples.failed]
         anchors = [dates[len(dates) * place // ANCHORS] for place in range(ANCHORS)] if len(dates) > ANCHORS else dates
         each = max(_EACH, min(_USUAL // len(anchors), _BEFORE_FIRST))
         looks = max(LOOKS, 2 * each)
-        found: dict[Any, None] = {}
+        known: set[Any] = set()
         ends = time.monotonic() + _SEEK_SECONDS
         # Each round is of all times, so that an early end is no choice of some.
         rounds = -(-len(anchors) // _AT_ONCE)
         for first in range(rounds):
             candidates = await self._before(lead, anchors[first::rounds], looks, each * _CANDIDATES)
+            chosen: list[Any] = []
             for date in anchors[first::rounds]:
-                new = [name for name in candidates.get(date, ()) if name not in found]
-                found |= dict.fromkeys(new[:each])
+                new = [name for name in candidates.get(date, ()) if name not in known][:each]
+                known |= set(new)
+                chosen += new
+            samples.succeeded += await self._of_ids(chosen)
             if time.monotonic() >= ends and first + 1 < rounds:
                 samples.is_complete = False
                 break
-        return list(found)
 
-    async def _other_times(self, samples: FailureSamples, lead: Lead) -> None:
-        """Read the jobs from which a beginning and times of the day are told."""
-        dates = [job.insert_at for job in samples.failed]
+    async def _before_first(self, samples: FailureSamples, lead: Lead) -> None:
         if samples.before_first:
             first = samples.before_first[0].insert_at
             found = await self._before(lead, [first], 2 * _BEFORE_FIRST, _BEFORE_FIRST)
             samples.before_first += await self._of_ids(found.get(first, []))
+
+    async def _any_time(self, samples: FailureSamples, lead: Lead) -> None:
+        dates = [job.insert_at for job in samples.failed]
         if (dates[0] - dates[-1]).days >= _DAYS:
             found = await self._before(lead, spread(dates[-1], dates[0] - dates[-1]), LOOKS, 1)
             samples.any_time = await self._of_ids(list({name: None for names in found.values() for name in names}))

@@ -29,6 +29,10 @@ def job(number: int, state: State = SUCCESS, **more: Any) -> ComparedJob:
     return ComparedJob(id=f"{number:024x}", state=state, **usual | more)
 
 
+def draws(seed: int) -> random.Random:
+    return random.Random(seed)  # noqa: S311 - no secret
+
+
 def data(draw: random.Random, fields: int = 30) -> dict[str, Any]:
     """Return values of several kinds, of few and of many values, some of them missing."""
     values: dict[str, Any] = {}
@@ -66,7 +70,7 @@ def test_chances_are_those_of_fisher(counts: tuple[int, int, int, int]) -> None:
 
 
 def test_a_cause_is_found_among_thirty_fields() -> None:
-    draw = random.Random(1)
+    draw = draws(1)
 
     def planted(failed: bool, number: int) -> dict[str, Any]:  # noqa: FBT001 - as `both` calls it
         is_german = draw.random() < (0.97 if failed else 0.04)
@@ -88,7 +92,7 @@ def test_a_cause_is_found_among_thirty_fields() -> None:
 def test_chance_is_not_taken_for_a_cause() -> None:
     alarms = []
     for seed in range(25):
-        draw = random.Random(seed)
+        draw = draws(seed)
         size = draw.choice((8, 25, 40))
         found = compare(*both(size, draw, lambda *_: {}))
         alarms += texts(found)
@@ -108,14 +112,14 @@ def test_chance_is_not_taken_for_a_cause() -> None:
     ],
 )
 def test_traits_are_told_as_they_are(failed: dict[str, Any], other: dict[str, Any], text: str) -> None:
-    found = compare(*both(20, random.Random(2), lambda has_failed, _: failed if has_failed else other))
+    found = compare(*both(20, draws(2), lambda has_failed, _: failed if has_failed else other))
     leading = found.traits[0]
     assert text in [leading.text, *(one.text for one in leading.alike)]
     assert (leading.failed, leading.succeeded) == (20, 0)
 
 
 def test_numbers_and_lengths_have_bounds_and_kinds_are_told() -> None:
-    draw = random.Random(3)
+    draw = draws(3)
     failed, others = both(
         60,
         draw,
@@ -162,7 +166,7 @@ def test_too_few_jobs_are_told() -> None:
     both_values = ([{"a": 1}] * 4, [{"a": 2}] * 50)
     few = compare(*([job(number, data=value) for number, value in enumerate(values)] for values in both_values))
     assert (few.is_enough, few.traits) == (False, ())
-    draw = random.Random(4)
+    draw = draws(4)
     # Five of each could not differ more than by chance over so many fields.
     found = compare(*both(5, draw, lambda has_failed, _: {"cause": has_failed}))
     assert (found.is_enough, found.traits) == (False, ())
