@@ -87,7 +87,7 @@ async def settle(runtime: Runtime, claimed: ClaimedJob, verdict: Any) -> Job:
 
 async def long_one(runtime: Runtime) -> str:
     """Make a job with long logs, a large result, steps inside and outside, signals, edits and a long history."""
-    await runtime.queues.patch("long", {"limitBy": "meta.user_id", "rate": {"limit": 5, "per": 1}})
+    await runtime.queues.patch("long", {"limitBy": "meta.user_id", "rate": {"limit": 50, "per": 60}})
     fields = {"data": {"src": plant("data")}, "key": plant("key"), "on_failure": {"type": "k", "data": {"a": MARK}}}
     claimed = await running(runtime, "long", attempts=2, backoff=0, **fields)
     lines = [(plant(f"line {number}"), "info") for number in range(250)]

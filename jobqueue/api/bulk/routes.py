@@ -35,7 +35,7 @@ ROUTES: Final = (
             200: Reply(schemas.ErasurePreviewResponse, "with `dryRun`: what would be erased, and what would be left"),
         },
         body=Body(schemas.EraseSchema, {"meta": {"user_id": 42}, "dryRun": True}),
-        operation="erase",
+        operation="eraseJobs",
     ),
     _route(
         "GET",

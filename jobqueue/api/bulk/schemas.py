@@ -183,7 +183,7 @@ class ErasurePreviewResponse(Response):
 
 
 class ReceiptResponse(Response):
-    """What an erasure has erased and left; numbers of jobs, of their parts, and of documents elsewhere."""
+    """Receipt of an erasure: numbers of jobs, of their parts and of documents elsewhere, and what is left."""
 
     jobs = fields.Whole()
     logs = fields.Whole()

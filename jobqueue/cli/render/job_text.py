@@ -84,7 +84,9 @@ def _rows(job: Document) -> Iterator[tuple[str, str]]:
     yield "progress", f"{job['progress']:g} %" if job["progress"] else ""
     yield "priority", str(job["priority"])
     for name, field in _MOMENTS:
-        yield name, job[field] or ""
+        yield name, job.get(field) or ""
+    if job.get("erased"):
+        yield "erased", f"{job['erased']['at']} by operation {job['erased']['operation']}"
     running = job["state"] == State.PROCESSING and job["startAt"]
     yield "running", f"for {moments.ago(job['startAt'], datetime.now(UTC))}" if running else ""
     yield "waits", step_text.wait(job.get("wait"))

@@ -102,6 +102,8 @@ class NewOperation:
         gather(problems, compile_filter, dict(self.filter))
         if not self.filter and self.fingerprint is None and not self.all:
             problems["filter"] = ['is empty, which is all jobs: say "all": true if that is meant']
+        if self.action is Action.ERASE and not self.filter:
+            problems["meta"] = ["is empty: nobody erases all jobs"]
         if self.filter and self.all:
             problems["all"] = ["is said together with a filter: leave one of them out"]
         if self.action is not Action.REQUEUE:

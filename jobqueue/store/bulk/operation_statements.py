@@ -34,13 +34,9 @@ NOT_ENDING: Final[dict[str, Any]] = {"ending": {"$exists": False}}
 _IS_ENDING: Final[Any] = {"$eq": [{"$type": "$ending"}, "object"]}
 SHOWN: Final = "shown"
 """The filter of an erasure without the values: at the end it takes the place of the filter."""
-_FILTER: Final[Any] = {"filter": {"$ifNull": [f"${SHOWN}", "$filter"]}}
-_ENDED: Final[dict[str, Any]] = {
-    "state": "$ending.state",
-    "endAt": "$ending.at",
-    "error": "$ending.error",
-    **_FILTER,
-}
+FORGET: Final[dict[str, Any]] = {"$set": {"filter": {"$ifNull": [f"${SHOWN}", "$filter"]}}}
+"""The stage by which an erasure that ends, or is to end, forgets the values."""
+_ENDED: Final[dict[str, Any]] = {"state": "$ending.state", "endAt": "$ending.at", "error": "$ending.error"}
 
 
 def free() -> Document:
@@ -111,8 +107,7 @@ def release() -> Document:
 
 def end(stage: Stage, error: str | None = None) -> list[Document]:
     """End an operation."""
-    ended = {"state": stage.value, "endAt": SERVER_NOW, "error": {"$literal": error}, "lease": "$$REMOVE"}
-    return [{"$set": {**ended, **_FILTER}}]
+    return [{"$set": {"state": stage.value, "endAt": SERVER_NOW, "error": {"$literal": error}, "lease": "$$REMOVE"}}]
 
 
 def end_counted(stage: Stage, error: str | None = None) -> list[Document]:
@@ -121,7 +116,7 @@ def end_counted(stage: Stage, error: str | None = None) -> list[Document]:
     ending = {"state": stage.value, "at": SERVER_NOW, "error": {"$literal": error}}
     (at_once,) = end(stage, error)
     return [
-        {"$set": _FILTER},
+        FORGET,
         {"$set": {"ending": {"$cond": [to_count, ending, "$$REMOVE"]}}},
         {"$set": {name: {"$cond": [_IS_ENDING, f"${name}", inner]} for name, inner in at_once["$set"].items()}},
     ]

@@ -17,7 +17,7 @@ from jobqueue.domain.insight.audit import Actor, AuditNote
 from jobqueue.domain.jobs.step import UNFORGOTTEN, as_json
 from jobqueue.store.bulk import operation_statements, selection
 from jobqueue.store.bulk.erasures import ErasureStore
-from jobqueue.store.bulk.operation_statements import SHOWN
+from jobqueue.store.bulk.operation_statements import FORGET, SHOWN
 from jobqueue.store.documents import documents, queue_statements, statements
 from jobqueue.store.insight.audit_outbox import AuditOutbox, entry_of
 from jobqueue.store.insight.audit_statements import FIELD, with_entry
@@ -166,8 +166,8 @@ class OperationStore:
         held = operation_statements.going_on(operation.id, token)
         if position is None and operation.new.action is Action.ERASE:
             receipt = await self.erasures.finish(operation, lambda: self.renew(operation, token))
-            ending = [*operation_statements.end(Stage.FINISHED), {"$set": {"receipt": {"$literal": receipt}}}]
-            return await self._update(held, ending)
+            told: Document = {"$set": {"receipt": {"$literal": receipt}}}
+            return await self._update(held, [*operation_statements.end(Stage.FINISHED), FORGET, told])
         if position is None:
             return await self._update(held, operation_statements.end(Stage.FINISHED))
         place: Document = {"insertAt": position[0], "id": ObjectId(position[1])}

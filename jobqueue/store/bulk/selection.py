@@ -46,7 +46,8 @@ def selected(new: NewOperation, began: datetime, *, soon: datetime | None = None
     clauses = [filters.document(part) for part in conjuncts(compile_filter(dict(new.filter)))]
     if new.action is Action.REQUEUE:
         later = [] if soon is None else [{"endAt": {"$gt": soon}}]
-        clauses += [{"$or": [{"endAt": None}, {"endAt": {"$lte": began}}, *later]}, erasure_statements.NOT_ERASED]
+        clauses.append({"$or": [{"endAt": None}, {"endAt": {"$lte": began}}, *later]})
+        search |= erasure_statements.NOT_ERASED
     if clauses:
         search["$and"] = clauses
     return scope_filters.within(search, new.scope)

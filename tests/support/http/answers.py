@@ -265,8 +265,8 @@ async def _limited(asker: Asker) -> None:
 
 
 async def _erased(asker: Asker) -> None:
-    await asker.ask("erase")
-    await asker.ask("erase", {"meta": {"user_id": 42}})
+    await asker.ask("eraseJobs")
+    await asker.ask("eraseJobs", {"meta": {"user_id": 42}})
 
 
 def shape(value: Any) -> Any:
