@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from jobqueue.api.access import routes as access
+from jobqueue.api.alerts import routes as alerts
 from jobqueue.api.bulk import routes as bulk
 from jobqueue.api.insight import routes as insight
 from jobqueue.api.jobs import routes as jobs
@@ -27,6 +28,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     *workflow.ROUTES,
     *queues.ROUTES,
     *schedules.ROUTES,
+    *alerts.ROUTES,
     *insight.ROUTES,
     *access.ROUTES,
 )

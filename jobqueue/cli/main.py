@@ -64,6 +64,7 @@ COMMANDS: Final = {
     "schedule": Entry(
         "jobqueue.cli.schedules.schedule:schedule", "List, show, set, run, pause, resume and delete schedules."
     ),
+    "alerts": Entry("jobqueue.cli.alerts.alerts:alerts", "List, show, set, mute, test and delete alerts."),
     "token": Entry("jobqueue.cli.access.token:token", "Make, list and revoke tokens of the HTTP API."),
     "audit": Entry("jobqueue.cli.insight.audit:audit", "List changes made by people."),
     "settings": Entry("jobqueue.cli.checks.settings:settings", "Show every setting, its value and its source."),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Self
 
 from jobqueue.client.access import AccessCalls
+from jobqueue.client.alerts import AlertCalls
 from jobqueue.client.erasures import ErasureCalls
 from jobqueue.client.insight import InsightCalls
 from jobqueue.client.jobs import JobCalls
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from jobqueue.client.transport import Transport
 
 
-class ApiCalls(JobCalls, BatchCalls, ErasureCalls, QueueCalls, InsightCalls, AccessCalls):
+class ApiCalls(JobCalls, BatchCalls, ErasureCalls, QueueCalls, AlertCalls, InsightCalls, AccessCalls):
     """Calls of one server."""
 
     async def __aenter__(self) -> Self:

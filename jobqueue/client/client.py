@@ -145,6 +145,12 @@ class Client(BlockingCalls[AsyncClient]):
     delete_schedule = Blocking(AsyncClient.delete_schedule)
     run_schedule = Blocking(AsyncClient.run_schedule)
     pause_schedule = Blocking(AsyncClient.pause_schedule)
+    alerts = Iterating(AsyncClient.alerts)
+    alert = Blocking(AsyncClient.alert)
+    put_alert = Blocking(AsyncClient.put_alert)
+    delete_alert = Blocking(AsyncClient.delete_alert)
+    mute_alert = Blocking(AsyncClient.mute_alert)
+    test_alert = Blocking(AsyncClient.test_alert)
 
     stats = Blocking(AsyncClient.stats)
     series = Blocking(AsyncClient.series)

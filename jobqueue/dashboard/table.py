@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from jobqueue.dashboard.access.tokens import NEW_TOKEN, REVOKE, TOKENS
+from jobqueue.dashboard.alerts.alerts import ALERTS
 from jobqueue.dashboard.bulk.failure import FAILURE
 from jobqueue.dashboard.bulk.failures import FAILURES
 from jobqueue.dashboard.bulk.many import MANY
@@ -70,6 +71,7 @@ TABLE: Final[tuple[Page, ...]] = (
     OPERATIONS,
     OPERATION,
     STOP,
+    ALERTS,
     AUDIT,
     TOKENS,
     NEW_TOKEN,

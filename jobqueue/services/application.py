@@ -11,6 +11,8 @@ from jobqueue.domain.errors import DatabaseError
 from jobqueue.journal import get_logger
 from jobqueue.services.access.access import Access
 from jobqueue.services.access.sessions import Sessions
+from jobqueue.services.alerts.alerts import Alerts
+from jobqueue.services.alerts.detector import AlertDetector
 from jobqueue.services.bulk.failures import MARK_SECONDS, Failures
 from jobqueue.services.bulk.operations import Operations
 from jobqueue.services.concerns import Concerns
@@ -135,8 +137,7 @@ class Runtime:
     _pulse: Pulse | None = None
 
     def __init__(self, settings: Settings, database: Database, embedded: EmbeddedMongo | None) -> None:
-        self.settings, self.database, self.embedded = settings, database, embedded
-        self.name = worker_name()
+        self.settings, self.database, self.embedded, self.name = settings, database, embedded, worker_name()
         self.notifier = Notifier()
         self.jobs, self.short_ids = JobStore(database), ShortIdStore(database)
         self.claims = ClaimStore(database)
@@ -184,10 +185,8 @@ class Runtime:
         self.signals = Signals(self.jobs, self.notifier, self.audit)
         self.doubts, links = Doubts(self.jobs, self.notifier, self.audit), SecretStore(database)
         self.links = self.work.steps.links = SignalLinks(links, database.clock, settings.address)
-        self.operations, self.scope_checks = (
-            Operations(OperationStore(database), self.jobs, self.manager),
-            ScopeChecks(database),
-        )
+        self.operations = Operations(OperationStore(database), self.jobs, self.manager)
+        self.scope_checks, search_store = ScopeChecks(database), SearchStore(database)
         self.batches = Batches(
             batch_store,
             self.jobs,
@@ -198,14 +197,12 @@ class Runtime:
             self.notifier,
             self.scope_checks,
         )
-        self.access, self.failures = (
+        self.access, self.failures, self.searches = (
             Access(TokenStore(database), self.audit),
             Failures(FailureStore(database), self.manager),
+            Searches(search_store, AggregateStore(database, search_store)),
         )
-        self.sessions, self.searches = (
-            Sessions(links.sessions, self.access, settings.admin_token),
-            Searches(search_store := SearchStore(database), AggregateStore(database, search_store)),
-        )
+        self.sessions = Sessions(links.sessions, self.access, settings.admin_token)
         self.figures, self.pruning = QueueStore(database), PruningStore(database, self.jobs.readers)
         self.queues = Queues(
             self.config_store, self.figures, self.manager, self.outboxes, self.breakers, self.configs, self.notifier
@@ -213,13 +210,10 @@ class Runtime:
         self.schedules = Schedules(schedule_store := ScheduleStore(database), self.configs.admit)
         self.manual_runs = ManualRuns(self.schedules, self.producer, self.audit)
         self.events, self.job_counts = Events(JobStream(database)), JobCounts(self.figures)
-        self.waiting = JobWatch(self.jobs, self.events)
+        self.waiting, self.scheduler = JobWatch(self.jobs, self.events), Scheduler(schedule_store, self.producer)
         self.registry, self.crashes = WorkerRegistry(workers, self.name, about()), CrashDetector(neighbours)
         self._view(database, workers, neighbours)
-        self.idempotency, self.scheduler = (
-            Idempotency(IdempotencyStore(database), self.jobs, self.producer, self.batches),
-            Scheduler(schedule_store, self.producer),
-        )
+        self.idempotency = Idempotency(IdempotencyStore(database), self.jobs, self.producer, self.batches)
         self.roller = roller = RollupWriter(rollups := RollupStore(database), database.clock)
         self.metrics = self.work.metrics = Metrics(self.job_counts, database.clock)
         self.readiness, self.stats, self.series = (
@@ -245,6 +239,8 @@ class Runtime:
         self.concerns = Concerns(
             self.failures, self.queues, self.queue_explainer, self.roster, self.schedules, self.listing, database.clock
         )
+        self.alerts = Alerts(database, self.producer, self.queues, self.config_store)
+        self.detector = AlertDetector(self.alerts, self.concerns, self.configs, Turn(database, "alerts"))
 
     @classmethod
     async def open(
@@ -314,6 +310,7 @@ class Runtime:
             Loop("counts", CountKeeper(self.figures.kept, self.figures).run_once, every=COUNT_SECONDS),
             Loop("failure counts", failure_counts.run_once, every=COUNT_SECONDS),
             Loop("batch attributes", self.batches.pages.run_once, every=self.batches.pages.seconds),
+            self.detector.loop(),
             Loop("pruner", Pruner(self.configs, self.pruning).run_once, every=PRUNE_SECONDS),
         ]
         often = self.settings.reap_interval < PULSE_SECONDS

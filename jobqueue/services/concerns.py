@@ -16,7 +16,7 @@ from jobqueue.domain.work.failure import BY_COUNT, FailureQuery
 from jobqueue.services.schedules.schedules import is_within
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from jobqueue.domain.jobs.job import Job
     from jobqueue.domain.schedules.schedule import StoredSchedule
@@ -60,6 +60,20 @@ class Concern:
     details: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """A look at everything.
+
+    Attributes:
+        incomplete: kinds of which there may be more concerns than these.
+        queues: the number of queues that were looked at.
+    """
+
+    concerns: tuple[Concern, ...]
+    incomplete: frozenset[str]
+    queues: int
+
+
 class Concerns:
     """Finds what needs somebody."""
 
@@ -87,14 +101,28 @@ class Concerns:
         Args:
             scope: of the caller. A scope of ``meta`` has no concerns about whole queues, workers and schedules.
         """
-        now = await self._clock.now()
-        kinds = [self._failing(now, scope), self._doubts(scope), self._asking(scope)]
-        if not scope.meta:
-            kinds[1:1] = [self._stuck(scope), self._silent(now, scope), self._skipping(now, scope)]
-        return [concern for concerns in await asyncio.gather(*kinds) for concern in concerns]
+        return list((await self.look(scope)).concerns)
 
-    async def _failing(self, now: datetime, scope: Scope) -> list[Concern]:
-        query = FailureQuery(ended_after=now - RECENT, sort=BY_COUNT, limit=_MOST)
+    async def look(self, scope: Scope = EVERYTHING, *, most: int = _MOST) -> Look:
+        """Return concerns as `all`, at most so many of each kind, and of which kinds there may be more."""
+        now = await self._clock.now()
+        names = [] if scope.meta else [name for name in await self._queues.names() if scope.has_queue(name)]
+        kinds = [self._failing(now, scope, most), self._doubts(scope, most), self._asking(scope, most)]
+        if not scope.meta:
+            whole = [self._stuck(names, scope, 2 * most), self._silent(now, scope, most)]
+            kinds[1:1] = [*whole, self._skipping(now, scope, most)]
+        found = await asyncio.gather(*kinds)
+        incomplete = {concerns[0].kind for concerns in found if len(concerns) >= most}
+        incomplete |= {"failures"} if any(each.details == {} for each in found[0]) else set()
+        incomplete |= {"queue", "breaker"} if len(names) > _MOST_QUEUES or incomplete & {"queue", "breaker"} else set()
+        return Look(
+            concerns=tuple(concern for concerns in found for concern in concerns),
+            incomplete=frozenset(incomplete),
+            queues=len(names),
+        )
+
+    async def _failing(self, now: datetime, scope: Scope, most: int) -> list[Concern]:
+        query = FailureQuery(ended_after=now - RECENT, sort=BY_COUNT, limit=most)
         try:
             groups, _ = await self._failures.page(query, scope=scope)
         except InvalidInputError:
@@ -118,25 +146,26 @@ class Concerns:
                         "lastAt": json_form.value(group.last_at),
                         "error": what,
                         "job": group.sample.id,
+                        "queues": list(group.queues),
                     },
                 )
             )
         return concerns
 
-    async def _stuck(self, scope: Scope) -> list[Concern]:
-        names = [name for name in await self._queues.names() if scope.has_queue(name)][:_MOST_QUEUES]
+    async def _stuck(self, names: Sequence[str], scope: Scope, most: int) -> list[Concern]:
+        names = names[:_MOST_QUEUES]
         concerns: list[Concern] = []
         for start in range(0, len(names), _TOGETHER):
             found = await asyncio.gather(*(self._of_queue(name, scope) for name in names[start : start + _TOGETHER]))
             concerns += [concern for of_queue in found for concern in of_queue]
-        return concerns[: 2 * _MOST]
+        return concerns[:most]
 
     async def _of_queue(self, name: str, scope: Scope) -> list[Concern]:
-        view, _ = await self._queues.view(name)
-        concerns = [_breaker(name, state) for state in view["breakers"] if state["state"] != "closed"]
-        age = view["oldestPendingAge"]
+        breakers, age = await self._queues.trouble(name)
+        concerns = [_breaker(name, state) for state in breakers if state["state"] != "closed"]
         if age is None or age < STUCK_SECONDS:
             return concerns
+        view, _ = await self._queues.view(name)
         why = await self._explainer.why(name, scope)
         if not why.reasons:
             return concerns
@@ -148,7 +177,7 @@ class Concerns:
         details["reasons"] = [reason.kind for reason in why.reasons]
         return [*concerns, Concern(kind="queue", message=message, command=command, details=details)]
 
-    async def _silent(self, now: datetime, scope: Scope) -> list[Concern]:
+    async def _silent(self, now: datetime, scope: Scope, most: int) -> list[Concern]:
         concerns = []
         for worker in await self._roster.workers(scope, after=None, limit=1_000):
             if worker.alive or worker.host is None:
@@ -160,33 +189,33 @@ class Concerns:
             at, count = json_form.date(worker.last_sign_at), len(worker.running)
             details = {"worker": worker.name, "lastSignAt": at, "running": count}
             concerns.append(Concern(kind="worker", message=message, command=("workers", "--silent"), details=details))
-        return concerns[:_MOST]
+        return concerns[:most]
 
-    async def _skipping(self, now: datetime, scope: Scope) -> list[Concern]:
+    async def _skipping(self, now: datetime, scope: Scope, most: int) -> list[Concern]:
         concerns: list[Concern] = []
         after = ""
         while page := await self._schedules.store.page(after, _PAGE):
             own = [stored for stored in page if is_within(stored, scope)]
             concerns += [concern for stored in own if (concern := _skipped(stored, now)) is not None]
             after = page[-1].name
-        return concerns[:_MOST]
+        return concerns[:most]
 
-    async def _waiting(self, reason: str, scope: Scope) -> tuple[Job, ...]:
-        query = JobQuery(waiting=reason, oldest_first=True, limit=_MOST)
+    async def _waiting(self, reason: str, scope: Scope, most: int) -> tuple[Job, ...]:
+        query = JobQuery(waiting=reason, oldest_first=True, limit=most)
         return tuple((await self._listing.page(query, scope)).items)
 
-    async def _doubts(self, scope: Scope) -> list[Concern]:
+    async def _doubts(self, scope: Scope, most: int) -> list[Concern]:
         concerns = []
-        for job in await self._waiting("doubt", scope):
+        for job in await self._waiting("doubt", scope, most):
             step = job.wait.doubt if job.wait is not None and job.wait.doubt is not None else ""
             message = f"job {job.id} of type {job.type} is in doubt: did step {step} happen?"
             command = ("decide", job.id, step, "--happened")
             concerns.append(Concern(kind="doubt", message=message, command=command, details=_place(job, step=step)))
         return concerns
 
-    async def _asking(self, scope: Scope) -> list[Concern]:
+    async def _asking(self, scope: Scope, most: int) -> list[Concern]:
         concerns = []
-        for job in await self._waiting("signal", scope):
+        for job in await self._waiting("signal", scope, most):
             names = job.wait.signals if job.wait is not None and job.wait.signals else ()
             message = f"job {job.id} of type {job.type} waits for the signal {' or '.join(names)}"
             command = ("signal", job.id, *names[:1])
@@ -216,7 +245,7 @@ def _skipped(stored: StoredSchedule, now: datetime) -> Concern | None:
         kind="schedule",
         message=f"schedule {stored.name} made no job at {at}: {skipped.reason}",
         command=("schedule", "show", stored.name),
-        details={"schedule": stored.name, "at": at, "reason": skipped.reason},
+        details={"schedule": stored.name, "at": at, "reason": skipped.reason, "queue": stored.schedule.job.queue},
     )
 
 
@@ -231,4 +260,13 @@ def _sentence(reason: Reason) -> str:
 
 
 def _place(job: Job, **more: Any) -> dict[str, Any]:
-    return {"job": job.id, "queue": job.queue, "type": job.type, **more}
+    return {"job": job.id, "queue": job.queue, "type": job.type, "since": json_form.date(_asked_at(job)), **more}
+
+
+def _asked_at(job: Job) -> datetime:
+    """Return the date since which a job waits for somebody."""
+    wait = job.wait
+    names = {*(wait.names if wait else ()), wait.doubt if wait else None}
+    begun = [step.start_at for step in job.steps or () if step.name in names and step.start_at is not None]
+    ended = [entry.end_at for entry in job.history if entry.end_at is not None]
+    return max(begun or ended, default=job.insert_at)

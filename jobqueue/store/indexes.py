@@ -13,6 +13,7 @@ import bson
 from bson import ObjectId
 
 from jobqueue.domain.errors import NoDatabaseError, UnsuitableDatabaseError
+from jobqueue.store.alerts import incidents
 from jobqueue.store.bulk import erasure_statements, failure_statements
 from jobqueue.store.documents import (
     call_statements,
@@ -148,6 +149,9 @@ DECLARED: Final = (
     _index("audit", "action", "action", ("_id", -1)),
     _index("schedules", "due", "nextAt"),
     _index("schedules", audit_statements.INDEX, "audit._id", where=audit_statements.WAITING),
+    _index("alerts", audit_statements.INDEX, "audit._id", where=audit_statements.WAITING),
+    _index("incidents", incidents.STANDING, "incarnation", ("since", -1), where={"standing": True}),
+    _index("incidents", "expiry", "expireAt", expireAfterSeconds=0),
     _index("operations", audit_statements.INDEX, "audit._id", where=audit_statements.WAITING),
     _index("limits", "queue", "queue"),
     _index("limits", "expiry", "expireAt", expireAfterSeconds=0),

@@ -62,6 +62,7 @@ TAGS: Final = {
     "batches": "Jobs that belong together, with dependencies between them and callbacks at their end.",
     "queues": "Queues: their limits, processors and counts.",
     "schedules": "Schedules, which make jobs at their times.",
+    "alerts": "Alerts, which send signed messages about what needs somebody.",
     "history": "Failures in groups, statistics, and changes of jobs as they happen.",
     "access": "Tokens, and the record of what people have changed.",
     "system": "Health, metrics and documentation of the service itself.",

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from jobqueue.domain.access.access import Role
 
 Header = Literal["Idempotency-Key", "Last-Event-ID", "Location"]
-Tag = Literal["jobs", "work", "batches", "queues", "schedules", "history", "access", "system"]
+Tag = Literal["jobs", "work", "batches", "queues", "schedules", "alerts", "history", "access", "system"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,11 +22,20 @@ if TYPE_CHECKING:
 
     Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-_SHARED: Final = ("/v1/queues", "/v1/schedules", "/v1/audit", "/v1/stats", "/v1/tokens", "/v1/erase", "/metrics")
+_SHARED: Final = (
+    "/v1/queues",
+    "/v1/schedules",
+    "/v1/alerts",
+    "/v1/audit",
+    "/v1/stats",
+    "/v1/tokens",
+    "/v1/erase",
+    "/metrics",
+)
 """Paths about whole queues, or about everything."""
 _BY_KEY: Final = "/v1/queues/{queue}/keys/{key}"
 """The beginning of paths about one job, which their handlers check."""
-_GLOBAL: Final = ("/v1/audit", "/metrics", "/v1/tokens", "/v1/erase")
+_GLOBAL: Final = ("/v1/alerts", "/v1/audit", "/metrics", "/v1/tokens", "/v1/erase")
 
 
 def guarded(route: Route) -> Handler:

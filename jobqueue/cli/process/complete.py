@@ -1,4 +1,4 @@
-"""Completions of the shell that the database knows: queues, types of jobs, schedules and fingerprints."""
+"""Completions of the shell that the database knows: queues, types of jobs, schedules, alerts and fingerprints."""
 
 from __future__ import annotations
 
@@ -32,6 +32,11 @@ def types(context: click.Context, _parameter: click.Parameter, incomplete: str) 
 def schedules(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
     """Return names of schedules."""
     return _known(context, incomplete, "schedules", "name")
+
+
+def alerts(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
+    """Return names of alerts."""
+    return _known(context, incomplete, "alerts", "name")
 
 
 def fingerprints(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:

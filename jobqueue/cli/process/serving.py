@@ -18,6 +18,7 @@ from jobqueue.domain.errors import SettingsError
 from jobqueue.journal import get_logger
 from jobqueue.processors.commands.commands_file import load_commands
 from jobqueue.processors.webhooks.webhook import WebhookClient
+from jobqueue.services.alerts.sending import AlertLanes
 from jobqueue.services.application import Runtime
 from jobqueue.services.server import ConfiguredLanes, LocalProcessors
 from jobqueue.settings import Settings
@@ -108,7 +109,8 @@ async def _serve(
         is_secure = endpoint.tls is not None
         url = listening.url(settings.host, sockets[0], tls=is_secure)
         local = LocalProcessors(client, commands, listening.local_url(settings.host, sockets[0], tls=is_secure))
-        dispatcher = runtime.dispatcher(ConfiguredLanes(runtime.configs, local))
+        lanes = AlertLanes(ConfiguredLanes(runtime.configs, local), client, runtime.detector, settings.public_url)
+        dispatcher = runtime.dispatcher(lanes)
         claiming = asyncio.create_task(dispatcher.run(), name="claiming")
         try:
             announce(f"listening on {url}")

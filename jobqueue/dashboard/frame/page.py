@@ -82,6 +82,7 @@ RAIL = (
         starts_group=True,
         is_counted=True,
     ),
+    Entry(name="Alerts", path="/alerts", key="l", icon="alerts", is_minor=True),
     Entry(name="Audit", path="/audit", key="a", icon="audit", is_minor=True),
     Entry(name="Tokens", path="/tokens", key="k", icon="tokens", is_minor=True),
 )

@@ -92,11 +92,6 @@ class View:
         """Return a key for a form of this session; the same parts, such as the tag of its subject, give the same."""
         return await guard.form_key(self.request, *parts)
 
-    @property
-    def back(self) -> str:
-        """The address of the page as links take it; without its query if that is very long."""
-        return self.here if len(self.here) <= _LONGEST_BACK else self.request.path
-
     def query(self, name: str, default: str = "") -> str:
         """Return a parameter of the page's address."""
         return self.request.query.get(name, default)

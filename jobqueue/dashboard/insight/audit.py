@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from jobqueue.dashboard.frame.view import View
 
 _LIMIT: Final = "20"
-_KINDS: Final = ("job", "batch", "queue", "schedule", "operation", "token")
+_KINDS: Final = ("job", "batch", "queue", "schedule", "alert", "operation", "token")
 _TEXTS: Final = ("actor", "kind", "name", "action")
 _TIMES: Final = ("after", "before")
 _PATHS: Final = {"job": "/jobs/", "batch": "/batches/", "queue": "/queues/", "operation": "/operations/"}
@@ -38,6 +38,8 @@ def entry_text(entry: Mapping[str, Any]) -> EntryText:
     """Return a change of the API for people."""
     kind, name = str(entry["target"].get("kind", "")), str(entry["target"].get("name", ""))
     href = f"{_PATHS[kind]}{quoted(name)}" if kind in _PATHS else ""
+    if kind == "alert":
+        href = "/alerts"
     if kind == "schedule":
         href = link("/schedules", name=name)
     return EntryText(entry=entry, kind=kind, name=name, href=href, change=difference(entry["before"], entry["after"]))

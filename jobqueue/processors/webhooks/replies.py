@@ -118,6 +118,11 @@ def judge(reply: Reply, now: datetime) -> Verdict:
     return _by_status(reply, written, now)
 
 
+def by_status(reply: Reply, now: datetime) -> Verdict:
+    """Return the verdict of a reply whose body decides nothing; ``now`` as for `judge`."""
+    return _by_status(_unpacked(reply), None, now)
+
+
 def steps(reply: Reply) -> Mapping[str, Any]:
     """Return the results of steps in a reply, by name and in their order; the body of a plain 2xx has none.
 

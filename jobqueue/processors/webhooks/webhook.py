@@ -25,7 +25,7 @@ from jobqueue.processors.webhooks.replies import Reply
 from jobqueue.processors.webhooks.webhook_errors import CONNECT_SECONDS, fault
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from types import TracebackType
 
     from aiohttp.abc import AbstractResolver
@@ -131,6 +131,20 @@ class WebhookClient:
             raise RuntimeError("the webhook client is not started")
         return WebhookProcessor(self._sessions, config, token)
 
+    def message(self, config: WebhookConfig, body: Mapping[str, Any]) -> MessageProcessor:
+        """Return the processor of a job that is a message: its receiver gets this body, and no token.
+
+        Args:
+            config: as for `processor`.
+            body: JSON.
+
+        Raises:
+            RuntimeError: the client is not started.
+        """
+        if self._sessions is None:
+            raise RuntimeError("the webhook client is not started")
+        return MessageProcessor(self._sessions, config, body)
+
 
 def _session(connector: aiohttp.BaseConnector) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(
@@ -176,8 +190,7 @@ class WebhookProcessor:
         try:
             host = check_url(self._config.url)
             target = request_target(self._config.url)
-            shown = job_with_results(job, steps)
-            body = orjson.dumps({"job": shown, "token": self._token, "attempt": job.attempts_made})
+            body = self._body(job, steps)
             signature = signing.headers(secrets, signing.message_id(job), datetime.now(UTC), body)
             with tracing.request("POST", host, target.explicit_port) as span:
                 async with asyncio.timeout_at(until):
@@ -186,7 +199,12 @@ class WebhookProcessor:
         except _MISHAPS as error:
             return fault(error, host, self._config.timeout)
         reply = await self._receive(response, host, until)
-        seconds = asyncio.get_running_loop().time() - began
+        return await self._judged(reply, steps, asyncio.get_running_loop().time() - began)
+
+    def _body(self, job: Job, steps: StepReporter) -> bytes:
+        return orjson.dumps({"job": job_with_results(job, steps), "token": self._token, "attempt": job.attempts_made})
+
+    async def _judged(self, reply: Reply, steps: StepReporter, seconds: float) -> Verdict:
         verdict = replies.judge(reply, datetime.now(UTC))
         try:
             results, calls = replies.steps(reply), replies.calls(reply)
@@ -249,6 +267,22 @@ class WebhookProcessor:
         there = taken | {name.lower() for name in configured}
         passed_on = {name: value for name, value in tracing.headers().items() if name not in there}
         return {**configured, **agent, **passed_on, **own}
+
+
+class MessageProcessor(WebhookProcessor):
+    """Sends one message. Any status from 200 to 299 is a success; nothing in the body of a reply decides."""
+
+    def __init__(self, sessions: _Sessions, config: WebhookConfig, body: Mapping[str, Any]) -> None:
+        super().__init__(sessions, config, "")
+        self._message = orjson.dumps(body)
+
+    def _body(self, job: Job, steps: StepReporter) -> bytes:  # noqa: ARG002 - as every webhook
+        return self._message
+
+    async def _judged(self, reply: Reply, steps: StepReporter, seconds: float) -> Verdict:  # noqa: ARG002 - as above
+        if reply.is_success:
+            return Success(code=reply.status)
+        return replies.by_status(reply, datetime.now(UTC))
 
 
 def _without_query(verdict: Verdict, url: str) -> Verdict:

@@ -90,6 +90,12 @@ class Queues:
         }
         return form, tag
 
+    async def trouble(self, name: str) -> tuple[list[dict[str, Any]], float | None]:
+        """Return the breakers of a queue as in `view`, and its ``oldestPendingAge``, by the configuration last read."""
+        config = self._configs.of(name)
+        breakers, oldest = await asyncio.gather(self._breakers.view(name, config), self._jobs.oldest_ready(name))
+        return breakers, oldest
+
     async def tagged(self, name: str) -> tuple[QueueConfig, str]:
         """Return a queue's configuration and its `etag`."""
         stored = await self._store.stored(name)

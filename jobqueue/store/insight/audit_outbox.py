@@ -69,7 +69,7 @@ class AuditOutbox:
     def __init__(self, database: Database) -> None:
         self._audit = database.collection("audit")
         self._config = database.collection("config")
-        self._others = [database.collection(name) for name in ("schedules", "operations")]
+        self._others = [database.collection(name) for name in ("schedules", "operations", "alerts")]
 
     @guarded
     async def run_once(self) -> None:

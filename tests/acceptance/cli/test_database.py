@@ -44,6 +44,7 @@ WORDS: dict[str, list[list[str]]] = {
     "apply": [["queues.toml"]],
     "stats": [[]],
     "schedule": [["list"]],
+    "alerts": [["list"]],
     "token": [["list"], ["create", "--role", "read"]],
     "audit": [[]],
     "doctor": [[]],

@@ -62,6 +62,12 @@ WITHOUT_DATABASE = {
     "schedule pause": ["s"],
     "schedule resume": ["s"],
     "schedule delete": ["s"],
+    "alerts list": [],
+    "alerts show": ["a"],
+    "alerts mute": ["a"],
+    "alerts unmute": ["a"],
+    "alerts test": ["a"],
+    "alerts delete": ["a"],
     "token list": [],
     "token revoke": ["abcd1234"],
     "audit": [],
@@ -77,6 +83,7 @@ CREATING = {
     "queue pause",
     "queue resume",
     "schedule set",
+    "alerts set",
     "token create",
 }
 OTHERS = {"replay", "settings", "health", "doctor", "schedule next", "step", "sleep", "wait", "call", "completion"}

@@ -26,6 +26,7 @@ WORDS = WITHOUT_DATABASE | {
     "queue set": ["q", "concurrency=5"],
     "queue pause": ["q"],
     "queue resume": ["q"],
+    "alerts set": ["a", "url=https://hooks.example.com/"],
     "schedule set": ["s", '{"every": 60, "job": {"type": "a"}}'],
     "token create": ["--role", "read"],
 }

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 WRITERS = 6
 STALE = '"0000"'
+ALERT = {"url": "https://example.com/"}
 SCHEDULE = {"every": 3600, "job": {"type": "t"}}
 
 
@@ -56,6 +57,9 @@ async def subject(client: Client, runtime: Runtime, path: str) -> str:
     if path.startswith("/v1/schedules/"):
         await send(client, "PUT", "/v1/schedules/s", SCHEDULE)
         return "/v1/schedules/s"
+    if path.startswith("/v1/alerts/"):
+        await send(client, "PUT", "/v1/alerts/a", ALERT)
+        return "/v1/alerts/a"
     if path.endswith("/requeue"):
         claimed = await claimed_job(runtime, attempts=1)
         return f"/v1/jobs/{(await fail(runtime, claimed)).id}"
@@ -67,6 +71,8 @@ BODIES: dict[tuple[str, str], Any] = {
     ("PATCH", "/v1/queues/{queue}"): {"concurrency": 6},
     ("POST", "/v1/queues/{queue}/rotate-secret"): {"type": "t"},
     ("PUT", "/v1/schedules/{name}"): SCHEDULE | {"every": 60},
+    ("PUT", "/v1/alerts/{name}"): ALERT | {"stuckSeconds": 60},
+    ("POST", "/v1/alerts/{name}/mute"): {"seconds": 60},
     ("PATCH", "/v1/jobs/{id}"): {"priority": 5},
 }
 TAGGED = [route for route in ROUTES if route.has_etag]
@@ -74,8 +80,8 @@ CHANGING = [(route.method, route.path) for route in TAGGED if route.method != "G
 
 
 def test_every_kind_of_thing_with_a_tag_is_tried() -> None:
-    assert {path.split("/")[2] for _, path in CHANGING} == {"jobs", "queues", "schedules"}
-    assert len(CHANGING) == 14
+    assert {path.split("/")[2] for _, path in CHANGING} == {"jobs", "queues", "schedules", "alerts"}
+    assert len(CHANGING) == 17
 
 
 @pytest.mark.parametrize(("method", "path"), CHANGING)

@@ -108,6 +108,7 @@ async def answers(settings: Settings) -> dict[str, dict[str, Any]]:
                 _failed,
                 _many,
                 _seen,
+                _alerted,
                 _removed,
                 _limited,
                 _erased,
@@ -249,6 +250,16 @@ async def _seen(asker: Asker) -> None:
     await asker.ask("listQueues")
     await asker.ask("getQueue", queue="media")
     await asker.ask("listQueueChanges", queue="media")
+
+
+async def _alerted(asker: Asker) -> None:
+    await asker.ask("putAlert", name="ops")
+    await asker.ask("putAlert", {"url": "https://hooks.example.com/jobs", "kinds": ["failures"]}, name="ops")
+    await asker.runtime.detector.look(await asker.runtime.alerts.store.all())
+    await asker.ask("getAlert", name="ops")
+    await asker.ask("muteAlert", name="ops")
+    await asker.ask("testAlert", name="ops")
+    await asker.ask("listAlerts")
 
 
 async def _removed(asker: Asker) -> None:

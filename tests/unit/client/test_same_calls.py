@@ -14,6 +14,7 @@ OF_PROCESSES: Final = {
 }
 """Calls of `JobQueue` only, for programs that run its handlers."""
 OF_HTTP: Final = {
+    *("alert", "alerts", "delete_alert", "mute_alert", "put_alert", "test_alert"),
     *("audit", "bundle", "changes", "create_token", "graph", "operations", "preview_many", "queue", "queue_groups"),
     *("queues", "replace_queue", "requeue_failures", "result", "revoke_token", "rotate_secret", "rows", "status"),
     *("step_result", "steps", "suggestions", "tokens", "try_failure", "url", "worker"),

@@ -12,6 +12,7 @@ import pytest
 
 from jobqueue import AsyncClient, Client
 from jobqueue.api.access.schemas import NewTokenResponse, TokenResponse
+from jobqueue.api.alerts.schemas import AlertResponse, StandingResponse
 from jobqueue.api.bulk.comparison import (
     BeginningResponse,
     FailureComparisonResponse,
@@ -46,6 +47,7 @@ from jobqueue.api.work.schemas import TypeResponse, WorkerResponse
 from jobqueue.api.workflow.schemas import GraphResponse, NodeResponse
 from jobqueue.blocking import Blocking, Iterating
 from jobqueue.client import comparison, views
+from jobqueue.client.alerts import AlertView, StandingView
 from jobqueue.client.forms import query_form
 from jobqueue.domain.search.job_filter import JobFilter
 from jobqueue.domain.search.query import JobQuery
@@ -75,6 +77,8 @@ REPLIES: list[tuple[type[msgspec.Struct], type[Response]]] = [
     (views.QueueView, QueueResponse),
     (views.RunView, RunResponse),
     (views.ScheduleView, ScheduleResponse),
+    (StandingView, StandingResponse),
+    (AlertView, AlertResponse),
     (views.ChangeView, ChangeResponse),
     (views.QueueWhyView, QueueWhyResponse),
     (views.NodeView, NodeResponse),

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 PATH: Final = "/jobs"
 NEWEST: Final = "-insertAt"
 _LONGEST: Final = 4000
-_LONGEST_LINK: Final = 7000
-_FLAGS: Final = ("tall", "count", "slow")
 _LONGEST_LINK: Final = 5500
 _FLAGS: Final = ("tall", "count", "slow")
 
