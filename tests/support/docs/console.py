@@ -40,6 +40,21 @@ def commands(block: str) -> Iterator[Command]:
         yield Command(text, rest.splitlines())
 
 
+def file_name(block: str) -> str | None:
+    """Return the name of the file that a block is, or changes."""
+    named = _FILE.match(block)
+    return None if named is None else named[1]
+
+
+def edited(text: str, block: str) -> str:
+    """Return a file after a block: the block is the file, or stands at its end, or in place of its last function."""
+    named = _FILE.match(block)
+    how = None if named is None else named[2]
+    if how is None:
+        return block
+    return text + block if how == "at its end" else f"{text.rpartition(chr(10) + 'def ')[0]}\n{block}"
+
+
 class Reader:
     """A reader of a page, in an empty folder with one shell.
 
@@ -100,14 +115,7 @@ class Reader:
         self._shell.wait()
 
     def _save(self, block: str) -> None:
-        """Save a block that begins with the name of its file; a later one adds to it, or replaces its last function."""
-        named = _FILE.match(block)
-        assert named, block
-        path, how = self._folder / named[1], named[2]
-        if how is None:
-            path.write_text(block)
-        elif how == "at its end":
-            path.write_text(path.read_text() + block)
-        else:
-            before, _, _ = path.read_text().rpartition("\ndef ")
-            path.write_text(f"{before}\n{block}")
+        name = file_name(block)
+        assert name, block
+        path = self._folder / name
+        path.write_text(edited(path.read_text() if path.exists() else "", block))

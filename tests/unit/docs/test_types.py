@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from jobqueue import JobOptions, NewJob
+from tests.support.docs.console import edited, file_name
 from tests.support.docs.readme import ROOT, blocks
 
 if TYPE_CHECKING:
@@ -65,6 +66,15 @@ def _mypy(directory: Path, *modules: str) -> str:
     return done.stdout + done.stderr
 
 
+def whole(examples: list[str]) -> list[str]:
+    """Return examples after the changes that later ones make to their files."""
+    files: dict[str, str] = {}
+    for number, code in enumerate(examples):
+        name = file_name(code) or str(number)
+        files[name] = edited(files.get(name, ""), code)
+    return list(files.values())
+
+
 @pytest.mark.timeout(600)
 def test_the_examples_satisfy_mypy_and_mistakes_do_not(tmp_path: Path) -> None:
     examples = blocks("python")
@@ -72,7 +82,7 @@ def test_the_examples_satisfy_mypy_and_mistakes_do_not(tmp_path: Path) -> None:
     good, bad = tmp_path.with_name("good"), tmp_path.with_name("bad")
     good.mkdir()
     bad.mkdir()
-    modules = [code if "JobQueue()" in code or code.startswith("# ") else _HEAD + code for code in examples]
+    modules = [code if "JobQueue()" in code or code.startswith("# ") else _HEAD + code for code in whole(examples)]
     said = _mypy(good, *map(_as_module, modules))
     assert said.startswith("Success: "), said
     mistakes = 'await queue.add("a", {}, prioritty=5)\nawait queue.add("a", attempts="five")\n'
