@@ -108,6 +108,10 @@ class OperationView(_View, frozen=True):
         failed: jobs that could not be changed; ``failures`` has the reasons of the first.
         error: the reason why the whole operation failed.
         is_counting: changed jobs are still to be counted, also after a stop.
+        is_trial: only jobs of the trial were changed so far.
+        results: how many jobs are ``unfinished``, have ``succeeded``, ``failed`` again, or ended ``unknown``.
+        failed_again: the first jobs that failed again, with their errors.
+        stopped: the reason of a stop: ``why`` is ``person``, ``trial``, ``failedTrial`` or ``failures``.
     """
 
     id: str
@@ -128,15 +132,29 @@ class OperationView(_View, frozen=True):
     reason: str | None = None
     error: str | None = None
     is_counting: bool = False
+    data_patch: Form | None = None
+    trial: int | None = None
+    then: bool = False
+    pace: int | str | None = None
+    stop_after: int | None = None
+    is_trial: bool = False
+    results: Form | None = None
+    failed_again: list[Form] = []
+    stopped: Form | None = None
 
 
 class PreviewView(_View, frozen=True):
-    """The number of jobs that a filter finds, and the first few of them."""
+    """The number of jobs that a filter finds, and the first few of them.
+
+    Attributes:
+        data_samples: with a patch of the data: ``before``, ``after`` and ``problem`` of up to three jobs.
+    """
 
     action: str
     matched: int | None
     is_exact: bool
     samples: list[BriefJob]
+    data_samples: list[Form] = []
 
 
 class SampleView(_View, frozen=True):

@@ -200,7 +200,7 @@ class Runtime:
         )
         self.access, self.failures = (
             Access(TokenStore(database), self.audit),
-            Failures(FailureStore(database), self.manager),
+            Failures(FailureStore(database), self.manager, self.operations.patches),
         )
         self.sessions, self.searches = (
             Sessions(links.sessions, self.access, settings.admin_token),

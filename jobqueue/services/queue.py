@@ -20,6 +20,7 @@ from jobqueue.processors.callbacks.callback import CallbackProcessor
 from jobqueue.services.application import Runtime
 from jobqueue.services.lists import Lists
 from jobqueue.services.management import Management
+from jobqueue.services.many import Many
 from jobqueue.services.work.lanes import Lane
 from jobqueue.services.workflow.batches import KILLED_BATCH
 from jobqueue.settings import Settings
@@ -46,7 +47,7 @@ NumberedLines = list[tuple[int, LogLine]]
 AddedMember = list["AddedJob"]
 
 
-class JobQueue(HandlerRegistry, Management, Lists):
+class JobQueue(HandlerRegistry, Management, Many, Lists):
     """Adds jobs, runs handlers, and manages jobs and batches.
 
     The first call connects to ``JOBQUEUE_MONGO_URL`` or to the embedded MongoDB, which is started if need be. One queue

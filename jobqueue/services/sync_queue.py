@@ -151,6 +151,7 @@ class SyncJobQueue(BlockingCalls[JobQueue]):
     delete_many = Blocking(JobQueue.delete_many)
     operation = Blocking(JobQueue.operation)
     stop_operation = Blocking(JobQueue.stop_operation)
+    resume_operation = Blocking(JobQueue.resume_operation)
     wait_operation = Blocking(JobQueue.wait_operation)
     failures = Iterating(JobQueue.failures)
     failure = Blocking(JobQueue.failure)
