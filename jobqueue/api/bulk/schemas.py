@@ -195,7 +195,7 @@ class PaceField(fields.Anything):
         return None if value is None else value.wire
 
 
-class ResultsResponse(Response):
+class OutcomeCountsResponse(Response):
     """Results of the jobs that a careful operation has requeued."""
 
     unfinished = fields.Whole(spec={"description": "not ended yet; of a stopped operation: when it stopped"})
@@ -208,7 +208,7 @@ class ResultsResponse(Response):
     )
 
 
-class StoppedResponse(Response):
+class StopReasonResponse(Response):
     """The reason why an operation has stopped."""
 
     why = fields.Text(spec={"enum": [why.value for why in Why]})
@@ -249,12 +249,12 @@ class OperationResponse(Response):
     stop_after = fields.Whole(attribute="new.rules.stop_after", allow_none=True)
     is_trial = fields.Flag(spec={"description": "only jobs of the trial were changed so far"})
     results = fields.Inner(
-        ResultsResponse, allow_none=True, spec={"description": "null without trial, pace and stopAfter"}
+        OutcomeCountsResponse, allow_none=True, spec={"description": "null without trial, pace and stopAfter"}
     )
     failed_again = fields.Items(
         fields.Inner(RefusedResponse), spec={"description": "the first jobs that failed again, with their errors"}
     )
-    stopped = fields.Inner(StoppedResponse, allow_none=True)
+    stopped = fields.Inner(StopReasonResponse, allow_none=True)
 
 
 OperationPage: Final = page("OperationPage", OperationResponse)
