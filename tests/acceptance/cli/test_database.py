@@ -33,6 +33,7 @@ WORDS: dict[str, list[list[str]]] = {
     "failures": [[]],
     "requeue": [[ID]],
     "kill": [[ID]],
+    "operations": [["list"]],
     "batch": [["show", ID]],
     "why": [[ID]],
     "workers": [[]],
