@@ -52,7 +52,6 @@ async def requeue(request: web.Request) -> web.Response:
         how: dict[str, Any] = {"from_step": from_step, "data_patch": patch, "by": actor(request), "scope": scope}
         job = await runtime.failures.try_one(query, content(body), **how)
         return reply({"job": shown(request, job)})
-    await runtime.failures.latest(query, scope=scope)
     new = NewOperation(
         action=Action.REQUEUE,
         by=actor(request),
@@ -64,6 +63,8 @@ async def requeue(request: web.Request) -> web.Response:
         data_patch=patch,
         rules=Rules.of(body),
     )
+    new.check()
+    await runtime.failures.latest(query, scope=scope)
     return await begin(request, new, dry_run=dry_run)
 
 
