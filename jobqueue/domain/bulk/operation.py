@@ -152,6 +152,7 @@ class Operation:
         error: the reason why the whole operation failed.
         position: the date and the id of the last job that was chosen.
         chosen: jobs whose turn it is; they are still to be counted, also when the operation was stopped meanwhile.
+        left: jobs that had been chosen at a stop, and were left alone.
         ahead: jobs dated ahead of the present have their turn; jobs of the past follow.
         soon: the end of the present at which the jobs were chosen; ``None`` before, and in an older version.
         is_trial: only jobs of the trial were changed so far.
@@ -180,6 +181,7 @@ class Operation:
     error: str | None = None
     position: tuple[datetime, str] | None = None
     chosen: tuple[str, ...] = ()
+    left: tuple[str, ...] = ()
     ahead: bool = False
     soon: datetime | None = None
     is_trial: bool = False

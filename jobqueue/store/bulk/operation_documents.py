@@ -89,6 +89,7 @@ def operation(stored: Document) -> Operation:
         error=stored["error"],
         position=None if position is None else (position["insertAt"], str(position["id"])),
         chosen=tuple(map(str, stored["chosen"])),
+        left=tuple(map(str, stored.get("left", ()))),
         ahead=stored.get("ahead", False),
         soon=stored.get("soon"),
         held_at=_held_at(stored.get("lease")),

@@ -18,7 +18,7 @@ from bson import ObjectId
 
 from jobqueue.domain.bulk.operation import MOST_FAILURES, Stage
 from jobqueue.store.mongo.clock import EPOCH, SERVER_NOW, is_over
-from jobqueue.store.mongo.tolerant import array
+from jobqueue.store.mongo.tolerant import array, without
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -82,12 +82,20 @@ def choose(
     return [{"$set": place | turn | {"lease.until": _until()}}]
 
 
+def choose_left(job_ids: list[ObjectId], turn_at: datetime | None) -> list[Document]:
+    """Note the jobs that come next, of those that a stop has left alone; ``turn_at`` as in `choose`."""
+    turn = {} if turn_at is None else {"turnAt": turn_at}
+    rest = without("$left", job_ids)
+    return [{"$set": {"chosen": job_ids, "left": rest, **turn, "lease.until": _until()}}]
+
+
 def count(tally: Tally) -> list[Document]:
     """Count the outcomes of the chosen jobs, and take the note of these off."""
     added: Any = {"$literal": tally.failures}
     watched: Any = {"$literal": [{"id": ObjectId(job.id), "vanishes": job.vanishes} for job in tally.watched]}
     news = {"watched": {"$concatArrays": [array("$watched"), watched]}, "newsAt": SERVER_NOW} if tally.watched else {}
-    left = {"left": [ObjectId(job_id) for job_id in tally.left]} if tally.left else {}
+    left_alone = [ObjectId(job_id) for job_id in tally.left]
+    left = {"left": {"$concatArrays": [left_alone, array("$left")]}} if left_alone else {}
     return [
         {
             "$set": {

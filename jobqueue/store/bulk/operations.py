@@ -156,7 +156,8 @@ class OperationStore:
     ) -> Operation | None:
         """Note the jobs that come next; the operation ends if there are none, unless some have not ended yet.
 
-        Jobs that another tool has dated ahead come first, as they cannot be told from new jobs later.
+        Jobs that a stop has left alone come first. Then come jobs that another tool has dated ahead, as they cannot be
+        told from new jobs later.
 
         Args:
             operation: as it is held.
@@ -167,6 +168,10 @@ class OperationStore:
         Returns:
             The operation; ``None`` if it is not held any more.
         """
+        if operation.left:
+            left = [ObjectId(job_id) for job_id in operation.left[:most]]
+            update = operation_statements.choose_left(left, turn_after(len(left)))
+            return await self._update(operation_statements.going_on(operation.id, token), update)
         soon = await self._database.clock.ask() + selection.AHEAD
         at = replace(operation, soon=soon)
         ids, position = await self._next(at, most)

@@ -123,13 +123,11 @@ def resume(rules: Rules) -> list[Document]:
                 "state": Stage.RUNNING.value,
                 "endAt": None,
                 "stopped": "$$REMOVE",
-                "chosen": "$left",
                 "isTrial": False,
                 "turnAt": None,
                 "newsAt": SERVER_NOW,
                 "forgiven": {"$ifNull": ["$results.failed", 0]},
                 "lease": {"token": None, "until": EPOCH},
             }
-        },
-        {"$set": {"left": []}},
+        }
     ]

@@ -11,6 +11,7 @@ from jobqueue.domain.errors import ConflictError, InvalidInputError
 from jobqueue.domain.jobs.attempt import JobError
 from jobqueue.domain.jobs.fingerprint import fingerprint
 from tests.integration.bulk.test_careful_operations import look, work
+from tests.integration.dashboard.bulk.test_operations import terms
 from tests.support.browser.html import first, words
 from tests.support.browser.visit import main_of, visitor
 from tests.support.factories import claim, claimed_job, fail, succeed
@@ -99,7 +100,7 @@ async def test_rules_stop_an_operation_and_it_can_go_on(client: Client, idle_run
         assert stopped.stopped["why"] == "failures"
         assert [again["reason"] for again in stopped.failed_again] == ["Boom: it broke"]
         page = await main_of(client, f"/operations/{begun['id']}")
-        shown = {words(entry.dt): words(entry.dd) for entry in page.select("dl div")}
+        shown = terms(page)
         assert (shown["Succeeded"], shown["Failed again"]) == ("2", "1")
         assert shown["Rules"] == "a trial of 1, the rest follows; 2 unfinished at once; stop after 1 failed again"
         assert "It stopped. 1 job failed again of the 3" in words(first(page, ".why"))

@@ -152,7 +152,12 @@ async def test_a_stop_leaves_the_rest_for_a_way_on(idle_runtime: Runtime, monkey
     assert (stopped.stage, stopped.done, stopped.chosen) == (Stage.STOPPED, 0, ())
     assert stopped.stopped is not None
     assert stopped.stopped.message == "stopped by ann"
-    await idle_runtime.operations.resume(made.id, {}, ANN)
+    # The pace holds for those that were left alone, too.
+    await idle_runtime.operations.resume(made.id, {"pace": 4}, ANN)
+    paced = await look(idle_runtime, made.id)
+    assert (paced.done, len(paced.left)) == (4, 26)
+    await idle_runtime.operations.store.stop(made.id, ANN)
+    await idle_runtime.operations.resume(made.id, {"pace": None}, ANN)
     ended = await look(idle_runtime, made.id)
     assert (ended.stage, ended.done) == (Stage.FINISHED, 30)
     assert await requeues(idle_runtime, ended) == [1] * 30
