@@ -24,7 +24,7 @@ _STOP_AFTER: Final[json_types.Form] = {"minimum": 1, "maximum": MOST_FAILED_AGAI
 _PACE: Final[json_types.Form] = {
     "oneOf": [
         {"type": "integer", "minimum": 1, "maximum": MOST_AT_ONCE},
-        {"type": "string", "pattern": "^[1-9][0-9]*/m$"},
+        {"type": "string", "pattern": "^([1-9][0-9]{0,3}|[1-5][0-9]{4}|60000)/m$"},
         {"type": "null"},
     ],
     "description": f"so many unfinished at once, or so many a minute, up to {MOST_A_MINUTE}/m",
