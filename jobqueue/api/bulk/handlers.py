@@ -64,10 +64,10 @@ async def stop(request: web.Request) -> web.Response:
 
 async def resume(request: web.Request) -> web.Response:
     """Go on with a stopped operation, possibly with other rules."""
-    operation_id = path_id(request)
+    operations, scope = request.app[RUNTIME].operations, caller(request).scope
+    stopped = await operations.store.get(path_id(request), scope)
     body = await read_body(request, schemas.RulesSchema, optional=True)
-    operations = request.app[RUNTIME].operations
-    resumed = await operations.resume(operation_id, body, actor(request), scope=caller(request).scope)
+    resumed = await operations.resume(stopped.id, body, actor(request), scope=scope)
     return reply(OperationResponse.of(resumed))
 
 
