@@ -44,6 +44,7 @@ COMMANDS: Final = {
     "requeue": Entry("jobqueue.cli.jobs.requeue_kill:requeue", "Requeue ended or delayed jobs."),
     "kill": Entry("jobqueue.cli.jobs.requeue_kill:kill", "Kill unfinished jobs."),
     "erase": Entry("jobqueue.cli.bulk.erase:erase", "Erase the contents of all ended jobs of a person."),
+    "operations": Entry("jobqueue.cli.bulk.operations:operations", "List, show, stop and resume changes of many jobs."),
     "batch": Entry("jobqueue.cli.workflow.batch:batch", "Show, wait for, requeue, seal and kill batches."),
     "steps": Entry("jobqueue.cli.steps.listing:steps", "List the steps of a job."),
     "step": Entry("jobqueue.cli.steps.running:step", "Run a command as a step of the job, in a script of a job."),

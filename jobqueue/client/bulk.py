@@ -18,6 +18,7 @@ from jobqueue.client.forms import given, requeue_form
 from jobqueue.domain.bulk.operation import Action, Stage
 from jobqueue.domain.jobs import json_reading
 from jobqueue.domain.jobs.checks import check_id
+from jobqueue.domain.jobs.json_form import camel, value
 from jobqueue.domain.jobs.step import UNFORGOTTEN, FromStep
 from jobqueue.domain.search.filter_values import filter_json
 from jobqueue.domain.work.failure import BY_COUNT, BY_LAST
@@ -25,7 +26,9 @@ from jobqueue.domain.work.failure import BY_COUNT, BY_LAST
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
     from datetime import datetime
+    from typing import Unpack
 
+    from jobqueue.domain.bulk.rules import RulesChange
     from jobqueue.domain.jobs.job import Job
 
 _CONFLICT: Final = 409
@@ -43,6 +46,11 @@ class BulkCalls(Calls):
         *,
         all_jobs: bool = False,
         from_step: FromStep = UNFORGOTTEN,
+        data_patch: Mapping[str, Any] | None = None,
+        trial: int | None = None,
+        then: bool = False,
+        pace: int | str | None = None,
+        stop_after: int | None = None,
         **changes: Any,
     ) -> views.OperationView:
         """Begin to start all failed and killed jobs that a MongoDB filter finds anew; return the operation.
@@ -51,13 +59,20 @@ class BulkCalls(Calls):
             filter: of jobs; other states have to be named in it.
             all_jobs: there is no filter, and all jobs are meant.
             from_step: as for `requeue`.
+            data_patch: a JSON merge patch of the data of each job.
+            trial: so many jobs first; the rest only if all of them have succeeded.
+            then: the rest follows the trial by itself; otherwise `resume_operation` goes on.
+            pace: so many unfinished jobs at once, or as ``"20/m"`` so many a minute.
+            stop_after: stop when so many of the jobs have failed again.
             changes: new values of ``data``, ``attempts``, ``backoff`` and ``priority``.
 
         Raises:
             InvalidInputError: the filter is empty, or a mistake in it or in a change.
             ServerUnreachableError: there was no answer. The call is not repeated by itself: look at `operations` first.
         """
-        return await self._begin("requeue", _many(filter, all_jobs=all_jobs, **requeue_form(from_step, changes)))
+        rules = _rules(data_patch, trial=trial, then=then or None, pace=pace, stopAfter=stop_after)
+        form = requeue_form(from_step, changes) | rules
+        return await self._begin("requeue", _many(filter, all_jobs=all_jobs, **form))
 
     async def kill_many(
         self,
@@ -84,9 +99,13 @@ class BulkCalls(Calls):
         filter: Mapping[str, Any] | None = None,  # noqa: A002 - the name of the API
         *,
         all_jobs: bool = False,
+        data_patch: Mapping[str, Any] | None = None,
     ) -> views.PreviewView:
-        """Return the number of jobs that ``requeue``, ``kill`` or ``delete`` would change; nothing is changed."""
-        body = _many(filter, all_jobs=all_jobs, dryRun=True)
+        """Return the number of jobs that ``requeue``, ``kill`` or ``delete`` would change; nothing is changed.
+
+        With ``data_patch``, ``data_samples`` has the data of up to three jobs before and after a requeue.
+        """
+        body = _many(filter, all_jobs=all_jobs, dryRun=True, **_rules(data_patch))
         return await self._read(view(views.PreviewView), "POST", "jobs", Action.of(action).value, body=body)
 
     def operations(self, state: str | None = None) -> AsyncIterator[views.OperationView]:
@@ -110,6 +129,26 @@ class BulkCalls(Calls):
         if not reply.uncertain:
             raise of_problem(reply.status, reply.body, path(*parts))
         # The try before, whose reply was lost, has stopped it.
+        return await self.operation(operation_id)
+
+    async def resume_operation(self, operation_id: str, **rules: Unpack[RulesChange]) -> views.OperationView:
+        """Go on with a stopped operation where it stopped; no job has a second turn.
+
+        Args:
+            operation_id: of the operation.
+            rules: another ``pace`` or ``stop_after``; ``None`` takes the present one away.
+
+        Raises:
+            ConflictError: the operation has not stopped.
+        """
+        parts = ("operations", check_id(operation_id), "resume")
+        body = {camel(name): value for name, value in rules.items()}
+        reply = await self._send("POST", *parts, body=body, expected=frozenset({_CONFLICT}))
+        if reply.status != _CONFLICT:
+            return made(view(views.OperationView), reply)
+        if not reply.uncertain:
+            raise of_problem(reply.status, reply.body, path(*parts))
+        # The try before, whose reply was lost, goes on with it.
         return await self.operation(operation_id)
 
     async def wait_operation(self, operation_id: str, timeout: float | None = None) -> views.OperationView:  # noqa: ASYNC109 - it goes on after it
@@ -179,18 +218,37 @@ class BulkCalls(Calls):
         return await self._read(read, "GET", "failures", fingerprint, "compare", query=query)
 
     async def requeue_failures(
-        self, /, fingerprint: str, *, queue: str | None = None, from_step: FromStep = UNFORGOTTEN, **changes: Any
+        self,
+        /,
+        fingerprint: str,
+        *,
+        queue: str | None = None,
+        from_step: FromStep = UNFORGOTTEN,
+        data_patch: Mapping[str, Any] | None = None,
+        trial: int | None = None,
+        then: bool = False,
+        pace: int | str | None = None,
+        stop_after: int | None = None,
+        **changes: Any,
     ) -> views.OperationView:
         """Begin to start a group of failures anew; as `requeue_many`."""
-        body = {**requeue_form(from_step, changes), **given(queue=queue)}
+        rules = _rules(data_patch, trial=trial, then=then or None, pace=pace, stopAfter=stop_after)
+        body = {**requeue_form(from_step, changes), **given(queue=queue), **rules}
         read = view(views.OperationView)
         return await self._read(read, "POST", "failures", fingerprint, "requeue", body=body, safe=False)
 
     async def try_failure(
-        self, /, fingerprint: str, *, queue: str | None = None, from_step: FromStep = UNFORGOTTEN, **changes: Any
+        self,
+        /,
+        fingerprint: str,
+        *,
+        queue: str | None = None,
+        from_step: FromStep = UNFORGOTTEN,
+        data_patch: Mapping[str, Any] | None = None,
+        **changes: Any,
     ) -> Job:
         """Start one job of a group of failures anew, on trial, and return it."""
-        body = {**requeue_form(from_step, changes), **given(queue=queue), "trial": True}
+        body = {**requeue_form(from_step, changes), **given(queue=queue), **_rules(data_patch), "trial": True}
         reply = await self._send("POST", "failures", fingerprint, "requeue", body=body, safe=False)
         return json_reading.job(reply.body["job"])
 
@@ -201,3 +259,8 @@ class BulkCalls(Calls):
 def _many(query: Mapping[str, Any] | None, *, all_jobs: bool, **more: Any) -> dict[str, Any]:
     form: dict[str, Any] = {"filter": filter_json(query, "filter")} if query else {}
     return form | ({"all": True} if all_jobs else {}) | more
+
+
+def _rules(data_patch: Mapping[str, Any] | None, **rules: Any) -> dict[str, Any]:
+    """Return the rules of an operation, and the patch of its data, as JSON."""
+    return given(dataPatch=None if data_patch is None else value(dict(data_patch)), **rules)

@@ -122,6 +122,7 @@ class Client(BlockingCalls[AsyncClient]):
     operations = Iterating(AsyncClient.operations)
     operation = Blocking(AsyncClient.operation)
     stop_operation = Blocking(AsyncClient.stop_operation)
+    resume_operation = Blocking(AsyncClient.resume_operation)
     wait_operation = Blocking(AsyncClient.wait_operation)
     failures = Iterating(AsyncClient.failures)
     failure = Blocking(AsyncClient.failure)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from jobqueue.client import views
+from jobqueue.client import suggestion_views, views
 from jobqueue.client.calls import Calls, pairs, path, view
 from jobqueue.client.errors import ServerUnreachableError, UnexpectedReplyError
 from jobqueue.client.transport import Call
@@ -76,7 +76,7 @@ class InsightCalls(Calls):
 
     async def suggestions(
         self, field: str | None = None, prefix: str = "", *, limit: int = 20
-    ) -> views.SuggestionsView:
+    ) -> suggestion_views.SuggestionsView:
         """Return known values of a field of jobs, or the names of fields, among the newest jobs.
 
         Args:
@@ -86,7 +86,7 @@ class InsightCalls(Calls):
             limit: the most suggestions, at most 200.
         """
         query = pairs({"field": field, "prefix": prefix or None, "limit": limit})
-        return await self._read(view(views.SuggestionsView), "GET", "jobs", "suggestions", query=query)
+        return await self._read(view(suggestion_views.SuggestionsView), "GET", "jobs", "suggestions", query=query)
 
     async def bundle(self, job_id: str, *, redact: Sequence[str] = ()) -> dict[str, Any]:
         """Return a job with its steps, log, relatives and queue as JSON, without secrets, for ``jobqueue replay``.

@@ -109,6 +109,10 @@ class OperationView(_View, frozen=True):
         error: the reason why the whole operation failed.
         is_counting: changed jobs are still to be counted, also after a stop.
         receipt: the numbers of what an erasure has erased, and the names of what it has left.
+        is_trial: only jobs of the trial were changed so far.
+        results: how many jobs are ``unfinished``, have ``succeeded``, ``failed`` again, or ended ``unknown``.
+        failed_again: the first jobs that failed again, with their errors.
+        stopped: the reason of a stop: ``why`` is ``person``, ``trial``, ``failedTrial`` or ``failures``.
     """
 
     id: str
@@ -130,6 +134,15 @@ class OperationView(_View, frozen=True):
     error: str | None = None
     is_counting: bool = False
     receipt: Form | None = None
+    data_patch: Form | None = None
+    trial: int | None = None
+    then: bool = False
+    pace: int | str | None = None
+    stop_after: int | None = None
+    is_trial: bool = False
+    results: Form | None = None
+    failed_again: list[Form] = []
+    stopped: Form | None = None
 
 
 class ErasurePreviewView(_View, frozen=True):
@@ -143,12 +156,17 @@ class ErasurePreviewView(_View, frozen=True):
 
 
 class PreviewView(_View, frozen=True):
-    """The number of jobs that a filter finds, and the first few of them."""
+    """The number of jobs that a filter finds, and the first few of them.
+
+    Attributes:
+        data_samples: with a patch of the data: ``before``, ``after`` and ``problem`` of up to three jobs.
+    """
 
     action: str
     matched: int | None
     is_exact: bool
     samples: list[BriefJob]
+    data_samples: list[Form] = []
 
 
 class SampleView(_View, frozen=True):
@@ -378,17 +396,3 @@ class TypeView(_View, frozen=True):
     schemas: list[Form]
     processor: str | None = None
     schema: Form | None = None
-
-
-class SuggestionView(_View, frozen=True):
-    """A name of a field of jobs, or a value of one; ``count`` is the number of jobs of the sample that have it."""
-
-    value: Any
-    count: int
-
-
-class SuggestionsView(_View, frozen=True):
-    """Suggestions, the most frequent first; ``sampled`` is the number of jobs that were looked at."""
-
-    items: list[SuggestionView]
-    sampled: int

@@ -199,7 +199,7 @@ class Runtime:
         )
         self.access, self.failures, self.searches = (
             Access(TokenStore(database), self.audit),
-            Failures(FailureStore(database), self.manager),
+            Failures(FailureStore(database), self.manager, self.operations.patches),
             Searches(search_store, AggregateStore(database, search_store)),
         )
         self.sessions = Sessions(links.sessions, self.access, settings.admin_token)

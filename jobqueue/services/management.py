@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Unpack
 
 from jobqueue.domain.access.access import EVERYTHING
-from jobqueue.domain.bulk.operation import Action, NewOperation, Stage
 from jobqueue.domain.errors import InvalidInputError
 from jobqueue.domain.insight.audit import PYTHON
 from jobqueue.domain.insight.event import EventFilter
 from jobqueue.domain.jobs.checks import check_id, check_queue
 from jobqueue.domain.jobs.iso8601 import aware
+from jobqueue.domain.jobs.job import DEFAULT_QUEUE
 from jobqueue.domain.jobs.states import State
-from jobqueue.domain.jobs.step import UNFORGOTTEN, FromStep
+from jobqueue.domain.queues.queue import check_reason
 from jobqueue.domain.queues.queue_options import QueueOptions, queue_changes
 from jobqueue.domain.schedules import schedule as schedules
 from jobqueue.domain.search.filter_values import filter_json
@@ -24,13 +23,11 @@ from jobqueue.services.failure_calls import FailureCalls
 from jobqueue.services.insight.events import KeepAlive
 from jobqueue.services.insight.series import SeriesRequest
 from jobqueue.services.insight.stats import WINDOWS, StatsRequest
-from jobqueue.services.jobs.job_changes import requeue_changes
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Mapping, Sequence
     from datetime import datetime
 
-    from jobqueue.domain.bulk.operation import Operation
     from jobqueue.domain.insight.event import Gap, JobEvent
     from jobqueue.domain.jobs.job import Job, NewJob
     from jobqueue.domain.queues.queue import QueueConfig
@@ -115,82 +112,6 @@ class Management(FailureCalls):
         """
         return await (await self.open()).explainer.why(check_id(job_id))
 
-    async def requeue_many(
-        self,
-        /,
-        filter: Mapping[str, Any] | None = None,  # noqa: A002 - the name of the API
-        *,
-        all_jobs: bool = False,
-        from_step: FromStep = UNFORGOTTEN,
-        **changes: Any,
-    ) -> Operation:
-        """Begin to start all failed and killed jobs that a MongoDB filter finds anew; return the operation.
-
-        Args:
-            filter: of jobs; other states have to be named in it.
-            all_jobs: has to be true where the filter is empty.
-            from_step: as in `JobQueue.requeue`.
-            changes: as in `JobQueue.requeue`.
-
-        Raises:
-            InvalidInputError: the filter is empty or cannot be used, or a change is not acceptable.
-        """
-        return await self._begin(
-            Action.REQUEUE, filter, all_jobs=all_jobs, changes=requeue_changes(changes), from_step=from_step
-        )
-
-    async def kill_many(
-        self,
-        filter: Mapping[str, Any] | None = None,  # noqa: A002 - the name of the API
-        *,
-        all_jobs: bool = False,
-        reason: str | None = None,
-    ) -> Operation:
-        """Begin to kill all unfinished jobs that a filter finds; as `requeue_many`."""
-        return await self._begin(Action.KILL, filter, all_jobs=all_jobs, reason=reason)
-
-    async def delete_many(
-        self,
-        filter: Mapping[str, Any] | None = None,  # noqa: A002 - the name of the API
-        *,
-        all_jobs: bool = False,
-    ) -> Operation:
-        """Begin to delete all jobs that a filter finds and that are not processing; as `requeue_many`."""
-        return await self._begin(Action.DELETE, filter, all_jobs=all_jobs)
-
-    async def operation(self, operation_id: str) -> Operation:
-        """Return an operation and its progress.
-
-        Raises:
-            NotFoundError: there is no operation of this id.
-        """
-        return await (await self.open()).operations.store.get(check_id(operation_id))
-
-    async def stop_operation(self, operation_id: str) -> Operation:
-        """Stop an operation; changes already made stay.
-
-        Raises:
-            ConflictError: the operation has ended.
-        """
-        return await (await self.open()).operations.store.stop(check_id(operation_id), by=PYTHON)
-
-    async def wait_operation(self, operation_id: str, timeout: float | None = None) -> Operation:  # noqa: ASYNC109 - it goes on after it
-        """Wait until an operation has ended, and return it; a process that works or serves carries it out.
-
-        Args:
-            operation_id: of the operation.
-            timeout: seconds; ``None`` for as long as it takes.
-
-        Raises:
-            TimeoutError: the time is over; the operation goes on.
-        """
-        pause, longest = _PAUSES
-        async with asyncio.timeout(timeout):
-            while (seen := await self.operation(operation_id)).stage is Stage.RUNNING:
-                await asyncio.sleep(pause)
-                pause = min(pause * 1.5, longest)
-        return seen
-
     async def configure(self, queue: str, **options: Unpack[QueueOptions]) -> QueueConfig:
         """Change the configuration of a queue, in all processes within a second; ``None`` gives the default.
 
@@ -203,6 +124,18 @@ class Management(FailureCalls):
     async def config(self, queue: str) -> QueueConfig:
         """Return the configuration of a queue."""
         return (await (await self.open()).queues.tagged(check_queue(queue)))[0]
+
+    async def pause(self, queue: str = DEFAULT_QUEUE, *, paused: bool = True, reason: str | None = None) -> None:
+        """Stop all processes from claiming from a queue, or (``paused=False``) let them claim again.
+
+        Args:
+            queue: its name.
+            paused: or resume it.
+            reason: of the pause, for people.
+        """
+        if reason is not None:
+            check_reason(reason)
+        await (await self.open()).queues.set_paused(check_queue(queue), paused=paused, by=PYTHON, reason=reason)
 
     async def queue_why(self, queue: str) -> QueueWhy:
         """Return the reasons why no job of a queue starts."""
@@ -346,19 +279,6 @@ class Management(FailureCalls):
         """Return the types of jobs that living workers and processors serve, in one queue or all, with schemas."""
         served = await (await self.open()).roster.types(EVERYTHING)
         return [each for each in served if queue is None or each.queue == check_queue(queue)]
-
-    async def _begin(
-        self,
-        action: Action,
-        query: Mapping[str, Any] | None,
-        *,
-        all_jobs: bool,
-        **more: Any,
-    ) -> Operation:
-        document = {} if query is None else filter_json(query, "filter")
-        return await (await self.open()).operations.create(
-            NewOperation(action=action, by=PYTHON, filter=document, all=all_jobs, **more)
-        )
 
 
 def _check_all(names: Sequence[str], known: Collection[str], path: str) -> None:

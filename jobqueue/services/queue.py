@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, Unpack, overload
 
 from jobqueue.domain.insight.audit import PYTHON
 from jobqueue.domain.jobs.attempt import LogLine
-from jobqueue.domain.jobs.checks import check_id, check_queue
-from jobqueue.domain.jobs.job import DEFAULT_QUEUE, Job, NewJob
+from jobqueue.domain.jobs.checks import check_id
+from jobqueue.domain.jobs.job import Job, NewJob
 from jobqueue.domain.jobs.options import new_job
 from jobqueue.domain.jobs.states import FINAL
 from jobqueue.domain.jobs.step import UNFORGOTTEN, FromStep
-from jobqueue.domain.queues.queue import check_reason
 from jobqueue.domain.search.job_filter import job_query
 from jobqueue.domain.search.query import JobQuery, Page
 from jobqueue.processors.callbacks.callback import CallbackProcessor
@@ -23,6 +22,7 @@ from jobqueue.services.application import Runtime
 from jobqueue.services.erasing import Erasing
 from jobqueue.services.lists import Lists
 from jobqueue.services.management import Management
+from jobqueue.services.many import Many
 from jobqueue.services.work.lanes import Lane
 from jobqueue.services.workflow.batches import KILLED_BATCH
 from jobqueue.settings import Settings
@@ -49,7 +49,7 @@ NumberedLines = list[tuple[int, LogLine]]
 AddedMember = list["AddedJob"]
 
 
-class JobQueue(HandlerRegistry, Management, Erasing, Lists):
+class JobQueue(HandlerRegistry, Management, Many, Erasing, Lists):
     """Adds jobs, runs handlers, and manages jobs and batches.
 
     The first call connects to ``JOBQUEUE_MONGO_URL`` or to the embedded MongoDB, which is started if need be. One queue
@@ -334,18 +334,6 @@ class JobQueue(HandlerRegistry, Management, Erasing, Lists):
     async def delete(self, job_id: str) -> None:
         """Delete a job that is not processing, with its logs."""
         await (await self.open()).manager.delete(check_id(job_id), by=PYTHON)
-
-    async def pause(self, queue: str = DEFAULT_QUEUE, *, paused: bool = True, reason: str | None = None) -> None:
-        """Stop all processes from claiming from a queue, or (``paused=False``) let them claim again.
-
-        Args:
-            queue: its name.
-            paused: or resume it.
-            reason: of the pause, for people.
-        """
-        if reason is not None:
-            check_reason(reason)
-        await (await self.open()).queues.set_paused(check_queue(queue), paused=paused, by=PYTHON, reason=reason)
 
     @contextlib.asynccontextmanager
     async def working(self, *, concurrency: int | None = None) -> AsyncIterator[Dispatcher]:

@@ -153,6 +153,7 @@ class SyncJobQueue(BlockingCalls[JobQueue]):
     preview_erasure = Blocking(JobQueue.preview_erasure)
     operation = Blocking(JobQueue.operation)
     stop_operation = Blocking(JobQueue.stop_operation)
+    resume_operation = Blocking(JobQueue.resume_operation)
     wait_operation = Blocking(JobQueue.wait_operation)
     failures = Iterating(JobQueue.failures)
     failure = Blocking(JobQueue.failure)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jobqueue.api.bulk import schemas
 from jobqueue.api.bulk.handlers import begin, content
@@ -11,8 +11,10 @@ from jobqueue.api.http.json_reply import reply
 from jobqueue.api.http.keys import QUERY, RUNTIME
 from jobqueue.api.security.caller import actor, caller, shown
 from jobqueue.domain.bulk.operation import Action, NewOperation
+from jobqueue.domain.bulk.rules import Rules
 from jobqueue.domain.errors import InvalidInputError
 from jobqueue.domain.jobs.fingerprint import check_fingerprint
+from jobqueue.domain.jobs.json_form import camel
 from jobqueue.domain.jobs.step import UNFORGOTTEN
 from jobqueue.domain.work.failure import FailureQuery
 from jobqueue.services.jobs.job_changes import requeue_changes
@@ -42,17 +44,14 @@ async def requeue(request: web.Request) -> web.Response:
     """Requeue a group of failures, or one job of it on trial."""
     fingerprint = check_fingerprint(request.match_info["fingerprint"])
     body = await read_body(request, schemas.FailureRequeueSchema, optional=True)
-    trial, dry_run = body.get("trial", False), body.get("dry_run", False)
-    from_step = body.get("from_step", UNFORGOTTEN)
-    if trial and dry_run:
-        raise InvalidInputError({"dryRun": ["cannot be given together with trial"]})
+    dry_run, from_step, patch = body.get("dry_run", False), body.get("from_step", UNFORGOTTEN), body.get("data_patch")
+    is_single = _is_single(body)
     runtime, scope = request.app[RUNTIME], caller(request).scope
     query = FailureQuery(fingerprint=fingerprint, queue=body.get("queue"))
-    if trial:
-        by = actor(request)
-        job = await runtime.failures.try_one(query, content(body), from_step=from_step, by=by, scope=scope)
+    if is_single:
+        how: dict[str, Any] = {"from_step": from_step, "data_patch": patch, "by": actor(request), "scope": scope}
+        job = await runtime.failures.try_one(query, content(body), **how)
         return reply({"job": shown(request, job)})
-    await runtime.failures.latest(query, scope=scope)
     new = NewOperation(
         action=Action.REQUEUE,
         by=actor(request),
@@ -61,5 +60,26 @@ async def requeue(request: web.Request) -> web.Response:
         changes=requeue_changes(content(body)),
         scope=scope,
         from_step=from_step,
+        data_patch=patch,
+        rules=Rules.of(body),
     )
+    new.check()
+    await runtime.failures.latest(query, scope=scope)
     return await begin(request, new, dry_run=dry_run)
+
+
+def _is_single(body: dict[str, Any]) -> bool:
+    """Tell whether one job is to be started and shown; take a ``trial`` that is no number out of the body.
+
+    Raises:
+        InvalidInputError: something else is given that is for an operation.
+    """
+    if not isinstance(body.get("trial"), bool):
+        return False
+    is_single: bool = body.pop("trial")
+    if is_single:
+        others = [name for name in ("dry_run", "then", "pace", "stop_after") if body.get(name)]
+        told = "cannot be given together with trial: true, which starts one job; say a number of jobs"
+        if others:
+            raise InvalidInputError({camel(name): [told] for name in others})
+    return is_single

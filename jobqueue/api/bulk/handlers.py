@@ -13,6 +13,7 @@ from jobqueue.api.jobs.handlers import path_id
 from jobqueue.api.schemas.responses import BriefResponse
 from jobqueue.api.security.caller import actor, caller
 from jobqueue.domain.bulk.operation import Action, NewOperation
+from jobqueue.domain.bulk.rules import Rules
 from jobqueue.domain.jobs.step import UNFORGOTTEN
 from jobqueue.services.jobs.job_changes import REQUEUE_CHANGES, requeue_changes
 
@@ -61,6 +62,15 @@ async def stop(request: web.Request) -> web.Response:
     return reply(OperationResponse.of(stopped))
 
 
+async def resume(request: web.Request) -> web.Response:
+    """Go on with a stopped operation, possibly with other rules."""
+    operations, scope = request.app[RUNTIME].operations, caller(request).scope
+    stopped = await operations.store.get(path_id(request), scope)
+    body = await read_body(request, schemas.RulesSchema, optional=True)
+    resumed = await operations.resume(stopped.id, body, actor(request), scope=scope)
+    return reply(OperationResponse.of(resumed))
+
+
 def begun(operation: Operation) -> web.Response:
     """Return the reply with an operation that goes on."""
     location = {"Location": f"/v1/operations/{operation.id}"}
@@ -73,7 +83,9 @@ async def begin(request: web.Request, new: NewOperation, *, dry_run: bool) -> we
     if not dry_run:
         return begun(await operations.create(new))
     matched, is_exact, samples = await operations.preview(new)
-    preview = {"matched": matched, "isExact": is_exact, "samples": BriefResponse.many(samples)}
+    preview: dict[str, Any] = {"matched": matched, "isExact": is_exact, "samples": BriefResponse.many(samples)}
+    if new.data_patch is not None:
+        preview["dataSamples"] = schemas.DataPreviewResponse.many(await operations.preview_data(new, samples))
     return reply({"action": new.action.value, **preview})
 
 
@@ -93,5 +105,7 @@ async def _begin(request: web.Request, action: Action, schema: type[schemas.Many
         reason=body.get("reason"),
         scope=caller(request).scope,
         from_step=body.get("from_step", UNFORGOTTEN),
+        data_patch=body.get("data_patch"),
+        rules=Rules.of(body),
     )
     return await begin(request, new, dry_run=body.get("dry_run", False))

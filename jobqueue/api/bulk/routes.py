@@ -58,6 +58,16 @@ ROUTES: Final = (
     _route(
         "POST", "/v1/operations/{id}/stop", handlers.stop, "admin", _ENDED, errors=(404, 409), operation="stopOperation"
     ),
+    _route(
+        "POST",
+        "/v1/operations/{id}/resume",
+        handlers.resume,
+        "admin",
+        ok(schemas.OperationResponse, "the operation, which goes on"),
+        body=Body(schemas.RulesSchema, {"pace": 5}, optional=True),
+        errors=(404, 409),
+        operation="resumeOperation",
+    ),
     Route(
         "GET",
         "/v1/failures",

@@ -12,12 +12,27 @@ from jobqueue.api.schemas.queries import ChoiceText, IdText, LimitText, Query, S
 from jobqueue.api.schemas.requests import RequeueSchema
 from jobqueue.api.schemas.responses import BriefResponse, JobResponse
 from jobqueue.domain.bulk.operation import LONGEST_REASON, Action, Stage
+from jobqueue.domain.bulk.rules import MOST_A_MINUTE, MOST_AT_ONCE, MOST_FAILED_AGAIN, MOST_TRIED, Why
 from jobqueue.domain.jobs.states import FAILURES
 from jobqueue.domain.jobs.step import as_json
 from jobqueue.domain.search.query import MOST_LISTED
 from jobqueue.domain.work.failure import BY_COUNT, BY_LAST, MOST_GROUPS
 
 _REASON: Final[json_types.Form] = {"minLength": 1, "maxLength": LONGEST_REASON}
+_TRIAL: Final[json_types.Form] = {"minimum": 1, "maximum": MOST_TRIED}
+_STOP_AFTER: Final[json_types.Form] = {"minimum": 1, "maximum": MOST_FAILED_AGAIN}
+_PACE: Final[json_types.Form] = {
+    "oneOf": [
+        {"type": "integer", "minimum": 1, "maximum": MOST_AT_ONCE},
+        {"type": "string", "pattern": "^([1-9][0-9]{0,3}|[1-5][0-9]{4}|60000)/m$"},
+        {"type": "null"},
+    ],
+    "description": f"so many unfinished at once, or so many a minute, up to {MOST_A_MINUTE}/m",
+}
+_PATCH: Final[json_types.Form] = {
+    "type": "object",
+    "description": "a JSON merge patch (RFC 7396) of the data of each job",
+}
 _STAGE: Final[json_types.Form] = {"type": "string", "enum": [stage.value for stage in Stage]}
 
 
@@ -89,10 +104,25 @@ class FailureGroupResponse(FailureResponse):
 FailurePage: Final = page("FailurePage", FailureResponse)
 
 
-class FailureRequeueSchema(RequeueSchema):
+class RulesSchema(Strict):
+    """Rules of a careful operation."""
+
+    pace = fields.Anything(allow_none=True, spec=_PACE)
+    stop_after = fields.Whole(allow_none=True, spec=_STOP_AFTER)
+
+
+class CarefulSchema(RulesSchema):
+    """Rules of a careful requeue, and a change of the data of each job."""
+
+    trial = fields.Whole(spec=_TRIAL)
+    then = fields.Flag()
+    data_patch = fields.Object(spec=_PATCH)
+
+
+class FailureRequeueSchema(CarefulSchema, RequeueSchema):
     """A requeue of a group of failures."""
 
-    trial = fields.Flag()
+    trial = fields.Anything(spec={"oneOf": [{"type": "boolean"}, {"type": "integer", **_TRIAL}]})  # type: ignore[assignment]
     queue = fields.Text()
     dry_run = fields.Flag()
 
@@ -105,7 +135,7 @@ class ManySchema(Strict):
     dry_run = fields.Flag()
 
 
-class ManyRequeueSchema(RequeueSchema, ManySchema):
+class ManyRequeueSchema(CarefulSchema, RequeueSchema, ManySchema):
     """A requeue of jobs, and the fields that it changes."""
 
 
@@ -115,19 +145,32 @@ class ManyKillSchema(ManySchema):
     reason = fields.Text(spec=_REASON)
 
 
+class DataPreviewResponse(Response):
+    """The data of a sample before and after the change."""
+
+    id = fields.Text(spec=json_types.ID)
+    before = fields.Object()
+    after = fields.Object()
+    problem = fields.Text(allow_none=True, spec={"description": "the reason why this job would be refused"})
+
+
 class PreviewResponse(Response):
     """The number of jobs that a filter finds, and the first few of them."""
 
+    sparse = frozenset({"data_samples"})
     action = fields.Text(spec={"enum": [action.value for action in Action]})
     matched = fields.Whole(allow_none=True)
     is_exact = fields.Flag()
     samples = fields.Items(fields.Inner(BriefResponse))
+    data_samples = fields.Items(
+        fields.Inner(DataPreviewResponse), spec={"description": "with `dataPatch`: the data of up to three samples"}
+    )
 
 
 class TrialResponse(PreviewResponse):
     """The job of a trial, or a preview."""
 
-    sparse = frozenset({"job", "action", "matched", "is_exact", "samples"})
+    sparse = frozenset({"job", "action", "matched", "is_exact", "samples", "data_samples"})
     job = fields.Inner(JobResponse)
 
 
@@ -198,6 +241,33 @@ class ReceiptResponse(Response):
     left = fields.Inner(LeftResponse)
 
 
+class PaceField(fields.Anything):
+    """A pace: a number, or a text such as ``20/m``."""
+
+    def _serialize(self, value: Any, *_: Any, **__: Any) -> Any:
+        return None if value is None else value.wire
+
+
+class OutcomeCountsResponse(Response):
+    """Results of the jobs that a careful operation has requeued."""
+
+    unfinished = fields.Whole(spec={"description": "not ended yet; of a stopped operation: when it stopped"})
+    succeeded = fields.Whole()
+    failed = fields.Whole(spec={"description": "failed or killed again"})
+    end_unknown = fields.Whole(
+        attribute="unknown",
+        data_key="unknown",
+        spec={"description": "deleted, or requeued by somebody else, before the end was seen"},
+    )
+
+
+class StopReasonResponse(Response):
+    """The reason why an operation has stopped."""
+
+    why = fields.Text(spec={"enum": [why.value for why in Why]})
+    message = fields.Text()
+
+
 class OperationResponse(Response):
     """An operation and its progress."""
 
@@ -226,6 +296,19 @@ class OperationResponse(Response):
     failures = fields.Items(fields.Inner(RefusedResponse))
     error = fields.Text(allow_none=True)
     receipt = fields.Inner(ReceiptResponse)
+    data_patch = fields.Object(attribute="new.data_patch", allow_none=True)
+    trial = fields.Whole(attribute="new.rules.trial", allow_none=True)
+    then = fields.Flag(attribute="new.rules.then")
+    pace = PaceField(attribute="new.rules.pace", allow_none=True, spec=_PACE)
+    stop_after = fields.Whole(attribute="new.rules.stop_after", allow_none=True)
+    is_trial = fields.Flag(spec={"description": "only jobs of the trial were changed so far"})
+    results = fields.Inner(
+        OutcomeCountsResponse, allow_none=True, spec={"description": "null without trial, pace and stopAfter"}
+    )
+    failed_again = fields.Items(
+        fields.Inner(RefusedResponse), spec={"description": "the first jobs that failed again, with their errors"}
+    )
+    stopped = fields.Inner(StopReasonResponse, allow_none=True)
 
 
 OperationPage: Final = page("OperationPage", OperationResponse)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from jobqueue.cli.bulk import bulk, comparing
+from jobqueue.cli.bulk.careful_options import careful_options, rules
 from jobqueue.cli.bulk.step_options import from_step, step_options
 from jobqueue.cli.process import complete
 from jobqueue.cli.process.session import with_api
@@ -121,27 +122,35 @@ def show(fingerprint: str, *, as_json: bool, **options: Any) -> None:
 failures.add_command(comparing.compare)
 
 
-@failures.command(epilog=errors.epilog("failures requeue 5b9f0c1d2e3a4f67 --trial"))
+@failures.command(
+    epilog=errors.epilog(
+        "failures requeue 5b9f0c1d2e3a4f67 --trial",
+        "failures requeue 5b9f0c1d2e3a4f67 --trial 1 --then --pace 20 --stop-after 3 --follow",
+    )
+)
 @click.argument("fingerprint", shell_complete=complete.fingerprints)
-@click.option("--trial", is_flag=True, help="Requeue one of them only.")
+@careful_options(alone=True)
 @click.option("--queue", metavar="NAME", shell_complete=complete.queues, help="Only those of this queue.")
 @step_options
 @click.option("--dry-run", is_flag=True, help="Only print the number of these jobs, and some of them.")
 @click.option("--yes", is_flag=True, help="Do not ask before many jobs are changed.")
 @command_options
 def requeue(
-    fingerprint: str, *, trial: bool, queue: str | None, dry_run: bool, yes: bool, as_json: bool, **options: Any
+    fingerprint: str, *, queue: str | None, dry_run: bool, yes: bool, follow: bool, as_json: bool, **options: Any
 ) -> int:
-    """Requeue all jobs of a group, or one of them on trial; its id is printed."""
-    if trial and dry_run:
-        raise click.UsageError("--trial and --dry-run do not go together")
-    body = {**as_json_form(from_step(options)), **({} if queue is None else {"queue": queue})}
+    """Requeue all jobs of a group, or one of them on trial; its id is printed.
+
+    With --trial N, --pace or --stop-after the operation watches its jobs until they have ended.
+    """
+    body = {**rules(options), **as_json_form(from_step(options)), **({} if queue is None else {"queue": queue})}
     place = ("failures", check_fingerprint(fingerprint), "requeue")
-    if trial:
-        job = with_api(options, lambda api: api.post(*place, body={**body, "trial": True}))["job"]
+    if body.get("trial") is True:
+        if dry_run:
+            raise click.UsageError("--trial without a number and --dry-run do not go together")
+        job = with_api(options, lambda api: api.post(*place, body=body))["job"]
         output.print_document(job, f"{job['id']} {job['state']}", as_json=as_json)
         return errors.OK
-    return bulk.run(options, place, body, bulk.How(dry_run, yes), as_json=as_json)
+    return bulk.run(options, place, body, bulk.How(dry_run, yes, follow), as_json=as_json)
 
 
 def _query(options: dict[str, Any], now: datetime | None) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from jobqueue.cli.bulk import bulk
+from jobqueue.cli.bulk.careful_options import careful_options, rules
 from jobqueue.cli.bulk.step_options import from_step, step_options
 from jobqueue.cli.process.ids import ids_argument
 from jobqueue.cli.process.session import with_api
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     cls=Command,
     epilog=errors.epilog(
         "requeue 65f0c2a4e1b2c3d4e5f60718 --from-step import",
-        """requeue --filter '{"type": "import", "state": "failed"}' --from-step fetch""",
+        """requeue --filter '{"type": "import"}' --from-step fetch --pace 20 --stop-after 3 --follow""",
     ),
 )
 @ids_argument("ids")
@@ -35,20 +36,25 @@ if TYPE_CHECKING:
 @click.option("--priority", type=int, help="Other priority.")
 @step_options
 @bulk.many_options
+@careful_options()
 @command_options
 def requeue(ids: tuple[str, ...], *, as_json: bool, **options: Any) -> int:
     """Requeue ended or delayed jobs with all their attempts; their history is kept.
 
     Finished steps are kept, unless the job has succeeded or gets other data. A filter that does not name a state
-    requeues only failed and killed jobs.
+    requeues only failed and killed jobs. With --trial, --pace or --stop-after the operation watches its jobs until
+    they have ended.
     """
+    careful = rules(options)
+    if ids and careful:
+        raise click.UsageError("--trial, --pace, --stop-after and --data-patch go with --filter or --all")
     flags, many, steps = connection_flags(options), _many(ids, options), as_json_form(from_step(options))
     changes = {
         name: value.value if isinstance(value, values.JsonValue) else value
         for name, value in options.items()
         if value is not None
     }
-    body = {**changes, **steps}
+    body = {**changes, **steps, **careful}
     if many is not None:
         return bulk.run(flags, ("jobs", "requeue"), many.body | body, many.how, as_json=as_json)
     return _each(ids, flags, "requeue", body, as_json=as_json)
@@ -82,7 +88,7 @@ def _many(ids: tuple[str, ...], options: dict[str, Any]) -> _Selection | None:
         click.UsageError: nothing is meant, or ids and a filter are.
     """
     selection, everything = options.pop("selection"), options.pop("everything")
-    how = bulk.How(**{name: options.pop(name) for name in ("dry_run", "yes")})
+    how = bulk.How(**{name: options.pop(name, False) for name in ("dry_run", "yes", "follow")})
     by_filter = selection is not None or everything
     if by_filter == bool(ids):
         raise click.UsageError("say which jobs are meant: by their IDs, or by --filter or --all")

@@ -127,10 +127,13 @@ async def _load(view: View) -> dict[str, Any]:
 async def _load_one(view: View) -> dict[str, Any]:
     operation = await view.ask(f"/v1/operations/{quoted(view.path('id'))}")
     changes = operation["changes"] | ({"fromStep": operation["fromStep"]} if "fromStep" in operation else {})
+    if operation["dataPatch"] is not None:
+        changes["dataPatch"] = operation["dataPatch"]
     return {
         "it": operation_text(operation, view.now),
         "filter": _json(operation["filter"]) if operation["filter"] else "",
         "changes": _json(changes) if changes else "",
+        "rules": _rules(operation),
         "shown": operation["failures"][:_MOST_FAILURES],
         "receipt": _receipt(operation.get("receipt")),
     }
@@ -148,6 +151,21 @@ def _receipt(receipt: Mapping[str, Any] | None) -> dict[str, Any] | None:
         "parents": left.get("parents", [])[:_MOST_FAILURES],
         "named": [(noun, ", ".join(left[noun][:_MOST_FAILURES])) for noun in _NAMED if left[noun]],
     }
+
+
+def _rules(operation: Mapping[str, Any]) -> str:
+    """Return the trial, the pace and the stop rule of an operation in words."""
+    parts = []
+    if operation["trial"] is not None:
+        rest = "the rest follows" if operation["then"] else "then it waits to be resumed"
+        parts.append(f"a trial of {operation['trial']:,}, {rest}")
+    if isinstance(operation["pace"], str):
+        parts.append(f"{operation['pace'].removesuffix('/m')} a minute")
+    elif operation["pace"] is not None:
+        parts.append(f"{operation['pace']:,} unfinished at once")
+    if operation["stopAfter"] is not None:
+        parts.append(f"stop after {operation['stopAfter']:,} failed again")
+    return "; ".join(parts)
 
 
 def _json(value: Any) -> str:

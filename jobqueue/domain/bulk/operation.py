@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain.access.access import EVERYTHING, Scope
 from jobqueue.domain.bulk.erasure import without_values
+from jobqueue.domain.bulk.rules import NO_RESULTS, NO_RULES, Results, Rules, Stopped, Watched
 from jobqueue.domain.errors import InvalidInputError, Problems
 from jobqueue.domain.jobs.checks import gather
+from jobqueue.domain.jobs.job import check_content
 from jobqueue.domain.jobs.states import FAILURES, FINAL, UNFINISHED, WAITING, State
 from jobqueue.domain.jobs.step import UNFORGOTTEN, FromStep, as_json, check_name
 from jobqueue.domain.search.filters import compile_filter
@@ -79,6 +81,8 @@ class NewOperation:
         reason: the reason of a kill.
         scope: the jobs that the author can see.
         from_step: the first step that runs again after a requeue, as in `step.to_forget`.
+        data_patch: a JSON merge patch of the data of each job that is requeued.
+        rules: a trial, a pace, and an end after failures.
     """
 
     action: Action
@@ -90,6 +94,8 @@ class NewOperation:
     reason: str | None = None
     scope: Scope = EVERYTHING
     from_step: FromStep = UNFORGOTTEN
+    data_patch: Mapping[str, Any] | None = None
+    rules: Rules = NO_RULES
 
     def check(self) -> None:
         """Check a new operation; a stored operation is not checked again.
@@ -107,11 +113,11 @@ class NewOperation:
         if self.filter and self.all:
             problems["all"] = ["is said together with a filter: leave one of them out"]
         if self.action is not Action.REQUEUE:
-            problems |= {
-                name: [f"cannot be given to {self.action}"] for name in (*self.changes, *as_json(self.from_step))
-            }
-        elif self.from_step is not None and self.from_step is not UNFORGOTTEN:
-            gather(problems, check_name, self.from_step, "fromStep")
+            patch = () if self.data_patch is None else ("dataPatch",)
+            given = (*self.changes, *as_json(self.from_step), *self.rules.given, *patch)
+            problems |= {name: [f"cannot be given to {self.action}"] for name in given}
+        else:
+            self._check_requeue(problems)
         reason: Any = self.reason
         if reason is not None and self.action is not Action.KILL:
             problems["reason"] = [f"cannot be given to {self.action}"]
@@ -121,6 +127,15 @@ class NewOperation:
             problems["reason"] = [f"must be 1 to {LONGEST_REASON} characters"]
         if problems:
             raise InvalidInputError(problems)
+
+    def _check_requeue(self, problems: Problems) -> None:
+        gather(problems, self.rules.check)
+        if self.from_step is not None and self.from_step is not UNFORGOTTEN:
+            gather(problems, check_name, self.from_step, "fromStep")
+        if self.data_patch is not None:
+            gather(problems, check_content, self.data_patch, "dataPatch")
+            if "data" in self.changes:
+                problems.setdefault("dataPatch", []).append("is said together with data: leave one of them out")
 
     @property
     def states(self) -> frozenset[State]:
@@ -144,9 +159,19 @@ class Operation:
         error: the reason why the whole operation failed.
         position: the date and the id of the last job that was chosen.
         chosen: jobs whose turn it is; they are still to be counted, also when the operation was stopped meanwhile.
+        left: jobs that had been chosen at a stop, and were left alone.
         ahead: jobs dated ahead of the present have their turn; jobs of the past follow.
         soon: the end of the present at which the jobs were chosen; ``None`` before, and in an older version.
         receipt: the numbers of what an erasure has erased, and the names of what it has left; ``None`` before its end.
+        is_trial: only jobs of the trial were changed so far.
+        watched: requeued jobs that have not ended yet as far as is known; only with rules.
+        counts: the results of the other requeued jobs.
+        failed_again: the first jobs that failed again, with their errors.
+        forgiven: jobs that had failed again before the operation was resumed.
+        exhausted: no more jobs come; some have not ended yet.
+        turn_at: the time of the next job, at so many a minute.
+        news_at: the time of the last change.
+        held_at: the time at which its holder has taken it, or has changed it last.
     """
 
     id: str
@@ -164,6 +189,7 @@ class Operation:
     error: str | None = None
     position: tuple[datetime, str] | None = None
     chosen: tuple[str, ...] = ()
+    left: tuple[str, ...] = ()
     ahead: bool = False
     soon: datetime | None = None
     receipt: Mapping[str, Any] | None = None
@@ -172,6 +198,22 @@ class Operation:
     def shown_filter(self) -> Any:
         """The filter as people may see it: an erasure names no value that it erases."""
         return without_values(self.new.filter) if self.new.action is Action.ERASE else self.new.filter
+
+    is_trial: bool = False
+    watched: tuple[Watched, ...] = ()
+    counts: Results = NO_RESULTS
+    failed_again: tuple[Mapping[str, Any], ...] = ()
+    forgiven: int = 0
+    exhausted: bool = False
+    turn_at: datetime | None = None
+    news_at: datetime | None = None
+    held_at: datetime | None = None
+    stopped: Stopped | None = None
+
+    @property
+    def results(self) -> Results | None:
+        """The results of its jobs; ``None`` unless it watches them."""
+        return replace(self.counts, unfinished=len(self.watched)) if self.new.rules.watches else None
 
     @property
     def is_counting(self) -> bool:
@@ -204,11 +246,18 @@ class ErasurePreview:
 
 @dataclass(slots=True, kw_only=True)
 class Tally:
-    """The results of some jobs of an operation."""
+    """The results of some jobs of an operation.
+
+    Attributes:
+        left: jobs whose turn had come, and that were left alone because of a stop.
+        watched: changed jobs of an operation that watches them.
+    """
 
     done: int = 0
     skipped: int = 0
     failures: list[dict[str, str]] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
+    watched: list[Watched] = field(default_factory=list)
 
 
 def _names(value: Any, name: str) -> bool:

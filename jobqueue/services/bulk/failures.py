@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from jobqueue.domain.access.access import EVERYTHING, Scope
 from jobqueue.domain.bulk.comparison import compare
 from jobqueue.domain.bulk.failure_comparison import FailureComparison, Looked, beginning
-from jobqueue.domain.errors import NotFoundError, WrongStateError
+from jobqueue.domain.errors import InvalidInputError, NotFoundError, WrongStateError
 from jobqueue.domain.jobs.step import UNFORGOTTEN
 from jobqueue.domain.work.failure import FailureDetails, FailureGroup, FailureQuery
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from jobqueue.domain.insight.audit import Actor
     from jobqueue.domain.jobs.job import Job
     from jobqueue.domain.jobs.step import FromStep
+    from jobqueue.services.bulk.data_patches import DataPatches
     from jobqueue.services.jobs.manage import JobManager
     from jobqueue.store.bulk.failures import FailureStore
 
@@ -40,9 +41,10 @@ _TRIES: Final = 10
 class Failures:
     """Lists groups of failures, and tries one job of a group again."""
 
-    def __init__(self, store: FailureStore, manager: JobManager) -> None:
+    def __init__(self, store: FailureStore, manager: JobManager, patches: DataPatches) -> None:
         self._store = store
         self._manager = manager
+        self._patches = patches
 
     async def page(self, query: FailureQuery, *, scope: Scope = EVERYTHING) -> tuple[list[FailureGroup], bool]:
         """Return a page of groups, and true if there are more.
@@ -113,6 +115,7 @@ class Failures:
         changes: Mapping[str, Any] | None = None,
         *,
         from_step: FromStep = UNFORGOTTEN,
+        data_patch: Mapping[str, Any] | None = None,
         by: Actor,
         scope: Scope = EVERYTHING,
     ) -> Job:
@@ -123,14 +126,23 @@ class Failures:
             InvalidInputError: a change is not acceptable, or the job has no such step.
             KeyConflictError: another unfinished job has taken its key.
         """
+        if data_patch is not None and "data" in (changes or {}):
+            raise InvalidInputError({"dataPatch": ["is said together with data: leave one of them out"]})
+        how: dict[str, Any] = {"from_step": from_step, "by": by}
+
+        async def requeue(job_id: str) -> Job:
+            if data_patch is None:
+                return await self._manager.requeue(job_id, changes, **how)
+            return await self._patches.requeue(job_id, data_patch, changes or {}, **how)
+
         for _ in range(_TRIES):
             job = await self.latest(query, scope=scope)
             try:
-                return await self._manager.requeue(job.id, changes, from_step=from_step, by=by)
+                return await requeue(job.id)
             except (NotFoundError, WrongStateError):
                 # Another call was faster.
                 continue
-        return await self._manager.requeue(job.id, changes, from_step=from_step, by=by)
+        return await requeue(job.id)
 
     async def run_once(self) -> float | None:
         """Give fingerprints to some new failures; return the seconds until the next ones, if there may be more."""

@@ -5,20 +5,29 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-from typing import TYPE_CHECKING, Final
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
 
+from jobqueue.domain.access.access import EVERYTHING
+from jobqueue.domain.bulk import course
 from jobqueue.domain.bulk.operation import Action, ErasurePreview, Operation, Stage, Tally
+from jobqueue.domain.bulk.rules import Rules, Watched
 from jobqueue.domain.errors import DatabaseError, JobQueueError, KeyConflictError, NotFoundError, WrongStateError
 from jobqueue.domain.jobs.states import State
 from jobqueue.journal import get_logger
+from jobqueue.services.bulk.data_patches import DataPatches
 from jobqueue.services.bulk.erasures import Eraser
 from jobqueue.store.bulk.operation_statements import LEASE_SECONDS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
 
+    from jobqueue.domain.access.access import Scope
     from jobqueue.domain.bulk.operation import NewOperation
+    from jobqueue.domain.insight.audit import Actor
     from jobqueue.domain.jobs.job import Job
+    from jobqueue.services.bulk.data_patches import DataSample
     from jobqueue.services.jobs.manage import JobManager
     from jobqueue.store.bulk.operations import OperationStore
     from jobqueue.store.jobs.jobs import JobStore
@@ -41,8 +50,10 @@ class Operations:
         self._jobs = jobs
         self.manager = manager
         self.eraser = Eraser(store.erasures, manager)
+        self.patches = DataPatches(jobs, manager)
+        self._look_at: float | None = None
         self.begun: Callable[[], None] = lambda: None
-        """Called for each new operation."""
+        """Called for each operation that begins or goes on."""
 
     async def create(self, new: NewOperation) -> Operation:
         """Create an operation.
@@ -75,9 +86,46 @@ class Operations:
         left = await self.eraser.store.left(new)
         return ErasurePreview(matched=matched, is_exact=is_exact, samples=tuple(samples), left=left)
 
+    async def preview_data(self, new: NewOperation, samples: Sequence[Job]) -> list[DataSample]:
+        """Return the data of a few jobs before and after the patch of an operation."""
+        return [] if new.data_patch is None else await self.patches.preview(samples, new.data_patch)
+
+    async def resume(
+        self, operation_id: str, changes: Mapping[str, Any], by: Actor, *, scope: Scope = EVERYTHING
+    ) -> Operation:
+        """Go on with a stopped operation.
+
+        Args:
+            operation_id: of the operation.
+            changes: other values of ``pace`` and ``stop_after``; ``None`` for none.
+            by: for the audit.
+            scope: of the caller.
+
+        Raises:
+            NotFoundError: a caller of this scope sees no such operation.
+            ConflictError: the operation has not stopped.
+            InvalidInputError: a rule is not acceptable.
+        """
+        stopped = await self.store.get(operation_id, scope)
+        rules = stopped.new.rules
+        kept = {"trial": rules.trial, "then": rules.then, "stop_after": rules.stop_after}
+        changed = Rules.of(kept | {"pace": rules.pace and rules.pace.wire} | dict(changes))
+        replace(stopped.new, rules=changed).check()
+        await self.store.watch.resume(stopped, changed, by)
+        log.info("operation resumed", operation_id=operation_id)
+        self.begun()
+        return await self.store.get(operation_id, scope)
+
     async def run_once(self) -> float | None:
-        """Carry out a part of one operation; return 0 seconds if there may be more."""
-        return 0.0 if await self.carry_on() else None
+        """Carry out a part of one operation; return the seconds until the next one, if there may be more."""
+        wait = await self._turn()
+        now = asyncio.get_running_loop().time()
+        if wait:
+            self._look_at = min(now + wait, self._look_at or float("inf"))
+        if wait is not None:
+            return 0.0
+        look_at, self._look_at = self._look_at, None
+        return None if look_at is None else max(look_at - now, 0.0)
 
     async def carry_on(self, operation_id: str | None = None) -> bool:
         """Carry out a part of an operation; return false if no operation was free to take.
@@ -85,12 +133,17 @@ class Operations:
         Args:
             operation_id: of a certain operation; ``None`` for any.
         """
+        return await self._turn(operation_id) is not None
+
+    async def _turn(self, operation_id: str | None = None) -> float | None:
+        """Carry on as `carry_on`; return ``None`` if none was free, else the seconds until it has to go on."""
         token = secrets.token_hex(12)
         taken = await self.store.take(token, operation_id)
         if taken is None:
-            return False
+            return None
+        wait = 0.0
         try:
-            await self._carry(taken, token)
+            wait = await self._carry(taken, token)
         except DatabaseError:
             # The outcome is not known. The next process that takes the operation finds out.
             raise
@@ -100,12 +153,13 @@ class Operations:
             log.exception("operation broken off", operation_id=taken.id)
             await self.store.give_up(taken, token, INTERNAL)
         finally:
-            with contextlib.suppress(DatabaseError):
-                await asyncio.shield(self.store.release(taken.id, token))
-        return True
+            if not wait:
+                with contextlib.suppress(DatabaseError):
+                    await asyncio.shield(self.store.release(taken.id, token))
+        return wait
 
-    async def _carry(self, taken: Operation, token: str) -> None:
-        """Choose, change and count jobs until all are done or the time is over."""
+    async def _carry(self, taken: Operation, token: str) -> float:
+        """Choose, change and count jobs until all are done or the time is over; return the seconds of a pause."""
         clock = asyncio.get_running_loop().time
         until = clock() + _SLICE_SECONDS
         operation: Operation | None = taken
@@ -113,15 +167,40 @@ class Operations:
         while operation is not None:
             if not operation.chosen and operation.stage is Stage.RUNNING:
                 if clock() >= until:
-                    return
-                operation = await self.store.choose(operation, token, _AT_ONCE)
+                    return 0.0
+                operation, wait = await self._next(operation, token)
+                if wait:
+                    return wait
             if operation is not None and not operation.chosen and operation.stage is not Stage.RUNNING:
                 log.info("operation ended", operation_id=operation.id, done=operation.done, failed=operation.failed)
-                return
+                return 0.0
             if operation is not None and operation.chosen:
                 tally = await self._change(operation, token, inherited=inherited)
                 operation = None if tally is None else await self.store.count_off(operation, token, tally)
             inherited = False
+        return 0.0
+
+    async def _next(self, operation: Operation, token: str) -> tuple[Operation | None, float]:
+        """Choose the jobs that come next, as far as the rules allow any now.
+
+        Returns:
+            The operation, or ``None`` if it is not held any more; and the seconds until the next look at its jobs.
+        """
+        if not operation.new.rules.watches:
+            return await self.store.choose(operation, token, _AT_ONCE), 0.0
+        seen = await self.store.watch.look(operation, token)
+        if seen is not None and (ending := course.ending(seen)) is not None:
+            return await self.store.watch.end(seen, token, *ending), 0.0
+        if seen is not None and course.is_tried(seen):
+            seen = await self.store.watch.leave_trial(seen, token)
+        if seen is None or seen.held_at is None:
+            return None, 0.0
+        now = seen.held_at
+        if most := min(course.room(seen, now), _AT_ONCE):
+            return await self.store.choose(seen, token, most, partial(course.turn_after, seen, now)), 0.0
+        pause = course.pause(seen, now)
+        await self.store.watch.pause(seen, token, pause)
+        return None, pause.total_seconds()
 
     async def _change(self, operation: Operation, token: str, *, inherited: bool) -> Tally | None:
         """Change the chosen jobs, some at a time; return ``None`` if the hold on the operation is lost."""
@@ -142,10 +221,13 @@ class Operations:
         return tally
 
     async def _change_one(self, operation: Operation, job_id: str, tally: Tally, *, inherited: bool) -> None:
-        if inherited and await self._is_done(operation, job_id):
-            tally.done += 1
+        changed = await self._changed(operation, job_id) if inherited else None
+        if changed is not None:
+            _note(operation, changed, tally)
         elif operation.stage is Stage.RUNNING:
             await self._try(operation, job_id, tally)
+        else:
+            tally.left.append(job_id)
 
     async def _try(self, operation: Operation, job_id: str, tally: Tally) -> None:
         """Change a job and count the outcome; an error may also come after the change."""
@@ -153,7 +235,7 @@ class Operations:
         try:
             job = await self.store.job_of(operation, job_id)
             if job is not None and await self._apply(operation, job):
-                tally.done += 1
+                _note(operation, Watched(id=job.id, vanishes=job.on_success_delete), tally)
                 return
         except DatabaseError:
             raise
@@ -165,8 +247,8 @@ class Operations:
         except Exception:
             log.exception("job not changed", operation_id=operation.id, job_id=job_id)
             reason = INTERNAL
-        if await self._is_done(operation, job_id):
-            tally.done += 1
+        if (changed := await self._changed(operation, job_id)) is not None:
+            _note(operation, changed, tally)
         elif reason is None:
             tally.skipped += 1
         else:
@@ -181,8 +263,7 @@ class Operations:
         try:
             match operation.new.action:
                 case Action.REQUEUE:
-                    new = operation.new
-                    await self.manager.restart(job, new.changes, operation=operation.id, from_step=new.from_step)
+                    await self.patches.restart(operation, job, partial(self.store.job_of, operation, job.id))
                 case Action.KILL:
                     await self.manager.kill(job.id, operation.reason, operation=operation.id)
                 case Action.DELETE:
@@ -193,15 +274,15 @@ class Operations:
             return False
         return True
 
-    async def _is_done(self, operation: Operation, job_id: str) -> bool:
-        """Return true if the operation has changed a chosen job that is not counted yet."""
-        if await self.store.has_changed(operation, job_id):
-            return True
+    async def _changed(self, operation: Operation, job_id: str) -> Watched | None:
+        """Return a chosen job that the operation has changed, and that is not counted yet."""
+        if (changed := await self.store.changed(operation, job_id)) is not None:
+            return changed
         if operation.soon is not None or operation.new.action is not Action.KILL:
-            return False
+            return None
         # An older version chose the job; that version notes no operation in the jobs that it kills.
         job = await self._jobs.find(job_id)
-        return (
+        is_killed = (
             job is not None
             and job.state is State.KILLED
             and job.end_at is not None
@@ -209,3 +290,11 @@ class Operations:
             and job.error is not None
             and job.error.message == operation.reason
         )
+        return Watched(id=job_id) if is_killed else None
+
+
+def _note(operation: Operation, changed: Watched, tally: Tally) -> None:
+    """Count a changed job, and remember it if the operation watches its jobs."""
+    tally.done += 1
+    if operation.new.rules.watches:
+        tally.watched.append(changed)

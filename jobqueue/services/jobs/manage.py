@@ -88,7 +88,7 @@ class JobManager:
         notifier: Notifier,
         audit: Audit,
     ) -> None:
-        self._configs = configs
+        self._configs, self.admit_data = configs, configs.admit_data
         self._jobs = jobs
         self._requeues = requeues
         self._dependencies = dependencies

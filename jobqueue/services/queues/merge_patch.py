@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from jobqueue.domain import merge_patch
 from jobqueue.domain.access.masking import MASK, masked_url
 from jobqueue.domain.work.processing import WebhookConfig
 
@@ -16,25 +17,12 @@ if TYPE_CHECKING:
 
 def merged(present: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """Apply a JSON Merge Patch (RFC 7396) to a configuration; a processor with a ``kind`` replaces the old one."""
-    result = _merged(present, changes)
+    result = merge_patch.merged(present, changes)
     processors, old = changes.get("processors"), present.get("processors")
     if isinstance(processors, dict) and isinstance(old, dict):
         for kind, processor in processors.items():
             if isinstance(processor, dict) and "kind" in processor:
-                result["processors"][kind] = _merged({}, processor)
-    return result
-
-
-def _merged(present: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    result = dict(present)
-    for name, change in changes.items():
-        old = result.get(name)
-        if change is None:
-            result.pop(name, None)
-        elif isinstance(change, dict):
-            result[name] = _merged(old if isinstance(old, dict) else {}, change)
-        else:
-            result[name] = change
+                result["processors"][kind] = merge_patch.merged({}, processor)
     return result
 
 

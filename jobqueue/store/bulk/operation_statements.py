@@ -18,16 +18,17 @@ from bson import ObjectId
 
 from jobqueue.domain.bulk.operation import MOST_FAILURES, Stage
 from jobqueue.store.mongo.clock import EPOCH, SERVER_NOW, is_over
-from jobqueue.store.mongo.tolerant import array
+from jobqueue.store.mongo.tolerant import array, without
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from jobqueue.domain.bulk.operation import Tally
+    from jobqueue.domain.bulk.rules import Stopped
     from jobqueue.store.documents.statements import Document
 
 LEASE_SECONDS: Final = 30.0
-_LEASE_MS: Final = round(LEASE_SECONDS * 1000)
+LEASE_MS: Final = round(LEASE_SECONDS * 1000)
 FREE: Final = EPOCH
 """The end of the lease of an operation that no process holds."""
 NOT_ENDING: Final[dict[str, Any]] = {"ending": {"$exists": False}}
@@ -36,7 +37,12 @@ SHOWN: Final = "shown"
 """The filter of an erasure without the values: at the end it takes the place of the filter."""
 FORGET: Final[dict[str, Any]] = {"$set": {"filter": {"$ifNull": [f"${SHOWN}", "$filter"]}}}
 """The stage by which an erasure that ends, or is to end, forgets the values."""
-_ENDED: Final[dict[str, Any]] = {"state": "$ending.state", "endAt": "$ending.at", "error": "$ending.error"}
+_ENDED: Final[dict[str, Any]] = {
+    "state": "$ending.state",
+    "endAt": "$ending.at",
+    "error": "$ending.error",
+    "stopped": "$ending.stopped",
+}
 
 
 def free() -> Document:
@@ -44,7 +50,7 @@ def free() -> Document:
     return {
         "state": Stage.RUNNING.value,
         "lease.until": {"$type": "date"},
-        "$expr": is_over("$lease.until", _LEASE_MS),
+        "$expr": is_over("$lease.until", LEASE_MS),
     }
 
 
@@ -63,7 +69,9 @@ def going_on(operation_id: str, token: str) -> Document:
     return held(operation_id, token) | NOT_ENDING
 
 
-def choose(job_ids: list[ObjectId], position: Document, *, ahead: bool, soon: datetime) -> list[Document]:
+def choose(
+    job_ids: list[ObjectId], position: Document, *, ahead: bool, soon: datetime, turn_at: datetime | None = None
+) -> list[Document]:
     """Note the jobs that come next, and the place after them.
 
     Args:
@@ -71,14 +79,27 @@ def choose(job_ids: list[ObjectId], position: Document, *, ahead: bool, soon: da
         position: the place after them.
         ahead: they are dated ahead of the present, as in `selection`.
         soon: as in `selection`, at the search for them.
+        turn_at: the time of the job after them, at so many a minute.
     """
     place = {"chosen": job_ids, "position": {"$literal": position}, "ahead": ahead, "soon": soon}
-    return [{"$set": place | {"lease.until": _until()}}]
+    turn = {} if turn_at is None else {"turnAt": turn_at}
+    return [{"$set": place | turn | {"lease.until": _until()}}]
+
+
+def choose_left(job_ids: list[ObjectId], turn_at: datetime | None) -> list[Document]:
+    """Note the jobs that come next, of those that a stop has left alone; ``turn_at`` as in `choose`."""
+    turn = {} if turn_at is None else {"turnAt": turn_at}
+    rest = without("$left", job_ids)
+    return [{"$set": {"chosen": job_ids, "left": rest, **turn, "lease.until": _until()}}]
 
 
 def count(tally: Tally) -> list[Document]:
     """Count the outcomes of the chosen jobs, and take the note of these off."""
     added: Any = {"$literal": tally.failures}
+    watched: Any = {"$literal": [{"id": ObjectId(job.id), "vanishes": job.vanishes} for job in tally.watched]}
+    news = {"watched": {"$concatArrays": [array("$watched"), watched]}, "newsAt": SERVER_NOW} if tally.watched else {}
+    left_alone = [ObjectId(job_id) for job_id in tally.left]
+    left = {"left": {"$concatArrays": [left_alone, array("$left")]}} if left_alone else {}
     return [
         {
             "$set": {
@@ -88,6 +109,8 @@ def count(tally: Tally) -> list[Document]:
                 "failed": {"$add": ["$failed", len(tally.failures)]},
                 "failures": {"$slice": [{"$concatArrays": ["$failures", added]}, MOST_FAILURES]},
                 "lease.until": _until(),
+                **news,
+                **left,
             }
         },
         {"$set": {name: {"$cond": [_IS_ENDING, inner, f"${name}"]} for name, inner in _ENDED.items()}},
@@ -105,16 +128,17 @@ def release() -> Document:
     return {"$set": {"lease.until": FREE}}
 
 
-def end(stage: Stage, error: str | None = None) -> list[Document]:
+def end(stage: Stage, error: str | None = None, stopped: Stopped | None = None) -> list[Document]:
     """End an operation."""
-    return [{"$set": {"state": stage.value, "endAt": SERVER_NOW, "error": {"$literal": error}, "lease": "$$REMOVE"}}]
+    fields = {"state": stage.value, "endAt": SERVER_NOW, "error": {"$literal": error}, "lease": "$$REMOVE"}
+    return [{"$set": fields | _why(stopped)}]
 
 
-def end_counted(stage: Stage, error: str | None = None) -> list[Document]:
+def end_counted(stage: Stage, error: str | None = None, stopped: Stopped | None = None) -> list[Document]:
     """End an operation when its chosen jobs are counted, at once if there are none."""
     to_count = {"$gt": [{"$size": array("$chosen")}, 0]}
-    ending = {"state": stage.value, "at": SERVER_NOW, "error": {"$literal": error}}
-    (at_once,) = end(stage, error)
+    ending = {"state": stage.value, "at": SERVER_NOW, "error": {"$literal": error}} | _why(stopped)
+    (at_once,) = end(stage, error, stopped)
     return [
         FORGET,
         {"$set": {"ending": {"$cond": [to_count, ending, "$$REMOVE"]}}},
@@ -127,5 +151,11 @@ def running(operation_id: str) -> Document:
     return {"_id": ObjectId(operation_id), "state": Stage.RUNNING.value} | NOT_ENDING
 
 
+def _why(stopped: Stopped | None) -> Document:
+    if stopped is None:
+        return {}
+    return {"stopped": {"why": stopped.why.value, "message": {"$literal": stopped.message}}}
+
+
 def _until() -> Document:
-    return {"$add": [SERVER_NOW, _LEASE_MS]}
+    return {"$add": [SERVER_NOW, LEASE_MS]}

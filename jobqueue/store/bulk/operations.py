@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -12,12 +11,13 @@ from bson import ObjectId
 from jobqueue.domain.access.access import EVERYTHING, Scope
 from jobqueue.domain.bulk.erasure import text_without_values
 from jobqueue.domain.bulk.operation import Action, NewOperation, Operation, Stage, Tally
+from jobqueue.domain.bulk.rules import Stopped, Watched, Why
 from jobqueue.domain.errors import ConflictError, NotFoundError
 from jobqueue.domain.insight.audit import Actor, AuditNote
-from jobqueue.domain.jobs.step import UNFORGOTTEN, as_json
-from jobqueue.store.bulk import operation_statements, selection
+from jobqueue.store.bulk import operation_documents, operation_statements, selection, watch_statements
 from jobqueue.store.bulk.erasures import ErasureStore
 from jobqueue.store.bulk.operation_statements import FORGET, SHOWN
+from jobqueue.store.bulk.watching import WatchStore
 from jobqueue.store.documents import documents, queue_statements, statements
 from jobqueue.store.insight.audit_outbox import AuditOutbox, entry_of
 from jobqueue.store.insight.audit_statements import FIELD, with_entry
@@ -39,9 +39,12 @@ COUNT_SECONDS: Final = 2.0
 SELECT_SECONDS: Final = 2.0
 """Seconds of a search for the next jobs among all jobs; the next search reads a part of the jobs at a time."""
 WINDOW: Final = 20_000
-_EVIDENCE: Final = {"state": 1, statements.OPERATIONS: 1, "history.operation": 1}
+_EVIDENCE: Final = {"state": 1, statements.OPERATIONS: 1, "history.operation": 1, "onSuccessDelete": 1}
 _NEWEST: Final = [("_id", -1)]
-_NOTED: Final[tuple[str, ...]] = ("filter", "fingerprint", "all", "changes", "fromStep", "reason", "matched")
+_NOTED: Final[Sequence[str]] = (
+    *("filter", "fingerprint", "all", "changes", "fromStep", "dataPatch"),
+    *("trial", "then", "pace", "stopAfter", "reason", "matched"),
+)
 """The fields of an operation that its entry in the audit has."""
 
 
@@ -54,6 +57,7 @@ class OperationStore:
         self._outbox = AuditOutbox(database)
         self._database = database
         self.erasures = ErasureStore(database)
+        self.watch = WatchStore(database)
 
     @guarded
     async def create(self, new: NewOperation) -> Operation:
@@ -62,7 +66,7 @@ class OperationStore:
         began = await self._database.clock.ask()
         matched, is_exact = await self.count(new, began)
         operation_id = await self._database.clock.new_id()
-        document = {"_id": operation_id, **_document(new, began, matched, is_exact=is_exact)}
+        document = {"_id": operation_id, **operation_documents.document(new, began, matched, is_exact=is_exact)}
         document |= {SHOWN: text_without_values(document["filter"])} if new.action is Action.ERASE else {}
         noted = {name: document[name] for name in _NOTED if name in document}
         noted["filter"] = document.get(SHOWN, document["filter"])
@@ -70,7 +74,7 @@ class OperationStore:
         entry = await entry_of(self._database.clock, ("operation", str(operation_id)), note)
         await self.collection.insert_one({**document, FIELD: [entry]})
         await self._outbox.try_to_drain(self.collection, operation_id)
-        return _operation(document)
+        return operation_documents.operation(document)
 
     @guarded
     async def preview(self, new: NewOperation, most: int) -> tuple[int | None, bool, list[Job]]:
@@ -106,23 +110,25 @@ class OperationStore:
         Raises:
             NotFoundError: a caller of this scope sees no such operation.
         """
-        document = await self.collection.find_one({"_id": ObjectId(operation_id), **_of(scope)})
+        document = await self.collection.find_one(
+            {"_id": ObjectId(operation_id), **operation_documents.of_scope(scope)}
+        )
         if document is None:
             raise NotFoundError("operation", operation_id)
-        return _operation(document)
+        return operation_documents.operation(document)
 
     @guarded
     async def page(
         self, *, scope: Scope = EVERYTHING, state: str | None = None, before: str | None = None, limit: int = 50
     ) -> list[Operation]:
         """Return operations, newest first, older than the one of the id ``before``."""
-        query: Document = _of(scope)
+        query: Document = operation_documents.of_scope(scope)
         if state is not None:
             query["state"] = state
         if before is not None:
             query["_id"] = {"$lt": ObjectId(before)}
         cursor = self.collection.find(query, sort=_NEWEST).limit(limit)
-        return [_operation(document) async for document in cursor]
+        return [operation_documents.operation(document) async for document in cursor]
 
     @guarded
     async def stop(self, operation_id: str, by: Actor, scope: Scope = EVERYTHING) -> Operation:
@@ -135,7 +141,9 @@ class OperationStore:
         await self.get(operation_id, scope)
         note = AuditNote(action="stop", by=by, before={"state": Stage.RUNNING.value}, after=None)
         entry = await entry_of(self._database.clock, ("operation", operation_id), note)
-        ending = [*operation_statements.end_counted(Stage.STOPPED), {"$set": {FIELD: with_entry(entry)}}]
+        stopped = Stopped(why=Why.PERSON, message=f"stopped by {by.name}")
+        ending = operation_statements.end_counted(Stage.STOPPED, stopped=stopped)
+        ending = [*ending, {"$set": {FIELD: with_entry(entry)}}]
         ended = await self.collection.update_one(operation_statements.running(operation_id), ending)
         if not ended.modified_count:
             raise ConflictError(f"operation {operation_id} has ended already")
@@ -149,14 +157,27 @@ class OperationStore:
         return await self._update(free, operation_statements.take(token), sort=[("lease.until", 1)])
 
     @guarded
-    async def choose(self, operation: Operation, token: str, most: int) -> Operation | None:
-        """Note the jobs that come next; the operation ends if there are none.
+    async def choose(
+        self, operation: Operation, token: str, most: int, turn_after: Callable[[int], datetime | None] = lambda _: None
+    ) -> Operation | None:
+        """Note the jobs that come next; the operation ends if there are none, unless some have not ended yet.
 
-        Jobs that another tool has dated ahead come first, as they cannot be told from new jobs later.
+        Jobs that a stop has left alone come first. Then come jobs that another tool has dated ahead, as they cannot be
+        told from new jobs later.
+
+        Args:
+            operation: as it is held.
+            token: of its holder.
+            most: jobs at once.
+            turn_after: the time of the next job, after so many jobs now.
 
         Returns:
             The operation; ``None`` if it is not held any more.
         """
+        if operation.left:
+            left = [ObjectId(job_id) for job_id in operation.left[:most]]
+            update = operation_statements.choose_left(left, turn_after(len(left)))
+            return await self._update(operation_statements.going_on(operation.id, token), update)
         soon = await self._database.clock.ask() + selection.AHEAD
         at = replace(operation, soon=soon)
         ids, position = await self._next(at, most)
@@ -168,11 +189,14 @@ class OperationStore:
             receipt = await self.erasures.finish(operation, lambda: self.renew(operation, token))
             told: Document = {"$set": {"receipt": {"$literal": receipt}}}
             return await self._update(held, [*operation_statements.end(Stage.FINISHED), FORGET, told])
+        if position is None and operation.new.rules.watches and operation.watched:
+            return await self._update(held, watch_statements.exhaust())
         if position is None:
             return await self._update(held, operation_statements.end(Stage.FINISHED))
         place: Document = {"insertAt": position[0], "id": ObjectId(position[1])}
         job_ids = [ObjectId(job_id) for job_id in ids]
-        return await self._update(held, operation_statements.choose(job_ids, place, ahead=at.ahead, soon=soon))
+        how: dict[str, Any] = {"ahead": at.ahead, "soon": soon, "turn_at": turn_after(len(ids))}
+        return await self._update(held, operation_statements.choose(job_ids, place, **how))
 
     @guarded
     async def count_off(self, operation: Operation, token: str, tally: Tally) -> Operation | None:
@@ -208,9 +232,13 @@ class OperationStore:
         return None if document is None else documents.job(document)
 
     @guarded
-    async def has_changed(self, operation: Operation, job_id: str) -> bool:
-        """Tell whether an operation has changed a chosen job, also if the job has changed again since."""
+    async def changed(self, operation: Operation, job_id: str) -> Watched | None:
+        """Return a chosen job that an operation has changed, also if the job has changed again since."""
         document = await self._jobs.find_one({"_id": ObjectId(job_id)}, _EVIDENCE)
+        is_changed = await self._is_changed(operation, document)
+        return Watched(id=job_id, vanishes=bool(document and document.get("onSuccessDelete"))) if is_changed else None
+
+    async def _is_changed(self, operation: Operation, document: Document | None) -> bool:
         if operation.new.action is Action.DELETE and (document is None or "state" in document):
             return document is None and await self._may_have_deleted(operation)
         if document is None:
@@ -260,7 +288,7 @@ class OperationStore:
     ) -> Operation | None:
         after = ReturnDocument.AFTER
         document = await self.collection.find_one_and_update(guard, update, sort=sort, return_document=after)
-        return None if document is None else _operation(document)
+        return None if document is None else operation_documents.operation(document)
 
 
 async def _within(seconds: float, read: Callable[[], Awaitable[T]]) -> T | None:
@@ -274,84 +302,7 @@ async def _within(seconds: float, read: Callable[[], Awaitable[T]]) -> T | None:
         return None
 
 
-def _document(new: NewOperation, began: datetime, matched: int | None, *, is_exact: bool) -> Document:
-    return {
-        "action": new.action.value,
-        # As text: it has names that are operators of MongoDB.
-        "filter": json.dumps(new.filter, ensure_ascii=False),
-        "fingerprint": new.fingerprint,
-        "all": new.all,
-        "changes": dict(new.changes),
-        **as_json(new.from_step),
-        "reason": new.reason,
-        "by": new.by.wire(),
-        "scope": _scope(new.scope),
-        "insertAt": began,
-        "endAt": None,
-        "state": Stage.RUNNING.value,
-        "matched": matched,
-        "isExact": is_exact,
-        "done": 0,
-        "skipped": 0,
-        "failed": 0,
-        "failures": [],
-        "error": None,
-        "position": None,
-        "chosen": [],
-        "ahead": True,
-        "soon": None,
-        "lease": {"token": None, "until": operation_statements.FREE},
-    }
-
-
-def _scope(scope: Scope) -> Document:
-    return {"queues": list(scope.queues), "meta": [list(pair) for pair in scope.meta]}
-
-
-def _of(scope: Scope) -> Document:
-    """Match the operations that a caller may see: all, or those of callers with the same scope."""
-    return {} if scope.is_everything else {"scope": _scope(scope)}
-
-
 def _everything(new: NewOperation, began: datetime) -> tuple[Document, Document]:
     """Match the jobs of an operation that begins now: those of the past, and those dated ahead."""
     soon = began + selection.AHEAD
     return selection.selected(new, began, soon=soon), selection.selected(new, began, soon=soon, ahead=True)
-
-
-def _operation(document: Document) -> Operation:
-    ending = document.get("ending")
-    if ending:
-        document = document | {"state": ending["state"], "endAt": ending["at"], "error": ending["error"]}
-    by, scope, position = document["by"], document["scope"], document["position"]
-    new = NewOperation(
-        action=Action(document["action"]),
-        by=Actor(name=by["name"], via=by["via"], address=by.get("from")),
-        filter=json.loads(document["filter"]),
-        fingerprint=document["fingerprint"],
-        all=document["all"],
-        changes=document["changes"],
-        from_step=document.get("fromStep", UNFORGOTTEN),
-        reason=document["reason"],
-        scope=Scope(queues=tuple(scope["queues"]), meta=tuple((path, value) for path, value in scope["meta"])),
-    )
-    return Operation(
-        id=str(document["_id"]),
-        new=new,
-        by=by,
-        insert_at=document["insertAt"],
-        end_at=document["endAt"],
-        stage=Stage(document["state"]),
-        matched=document["matched"],
-        is_exact=document["isExact"],
-        done=document["done"],
-        skipped=document["skipped"],
-        failed=document["failed"],
-        failures=tuple(document["failures"]),
-        error=document["error"],
-        position=None if position is None else (position["insertAt"], str(position["id"])),
-        chosen=tuple(map(str, document["chosen"])),
-        ahead=document.get("ahead", False),
-        soon=document.get("soon"),
-        receipt=document.get("receipt"),
-    )

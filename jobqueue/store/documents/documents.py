@@ -287,11 +287,8 @@ def plain(new: NewJob) -> Document:
         shown["delayTil"] = new.delay_til
     if new.start_before is not None:
         shown["startBefore"] = new.start_before
-    for name, jobs in (
-        ("onComplete", new.on_complete),
-        ("onSuccess", new.on_success),
-        ("onFailure", new.on_failure),
-    ):
+    children = {"onComplete": new.on_complete, "onSuccess": new.on_success, "onFailure": new.on_failure}
+    for name, jobs in children.items():
         if jobs is not None:
             shown[name] = children_document(jobs)
     return shown

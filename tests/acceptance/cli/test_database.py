@@ -35,6 +35,7 @@ WORDS: dict[str, list[list[str]]] = {
     "requeue": [[ID]],
     "kill": [[ID]],
     "erase": [["--meta", "user_id=42"]],
+    "operations": [["list"]],
     "batch": [["show", ID]],
     "why": [[ID]],
     "workers": [[]],

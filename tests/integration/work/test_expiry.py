@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any
 from bson import ObjectId
 
 from jobqueue.domain.jobs.states import State
-from jobqueue.services.bulk.failures import Failures
-from jobqueue.store.bulk.failures import FailureStore
 from jobqueue.store.documents import statements
 from jobqueue.store.mongo.clock import SERVER_NOW
 from jobqueue.store.work import expiry, expiry_statements
@@ -59,7 +57,7 @@ async def test_an_expired_job_is_killed_and_what_follows_happens_once(idle_runti
     await idle_runtime.expiry.run_once()
     await idle_runtime.outboxes.run_once()
     assert await children(idle_runtime) == ["child"]
-    await Failures(FailureStore(idle_runtime.database), idle_runtime.manager).run_once()
+    await idle_runtime.failures.run_once()
     assert (await document(idle_runtime, made.id))["fingerprint"]
     why = await idle_runtime.explainer.why(made.id)
     assert why.reasons[0].message == f"it has ended as killed: {MESSAGE}"

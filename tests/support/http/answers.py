@@ -230,7 +230,8 @@ async def _failed(asker: Asker) -> None:
     await asker.ask("listJobs", query={"state": "failed", "meta.user_id": "42"})
     await asker.ask("suggestValues", query={"field": "meta.user_id", "prefix": "4"})
     await asker.ask("requeueFailure", fingerprint=groups[0]["fingerprint"])
-    await asker.ask("requeueFailure", {}, fingerprint=groups[0]["fingerprint"])
+    careful = {"trial": 1, "then": True, "pace": 20, "stopAfter": 3, "dataPatch": {"country": "AT"}}
+    await asker.ask("requeueFailure", careful, fingerprint=groups[0]["fingerprint"])
 
 
 async def _many(asker: Asker) -> None:
@@ -239,6 +240,7 @@ async def _many(asker: Asker) -> None:
         await asker.ask(operation, {"filter": {"queue": "media", "state": "failed"}, "dryRun": True})
     await asker.ask("getOperation", id=begun["id"])
     await asker.ask("stopOperation", id=begun["id"])
+    await asker.ask("resumeOperation", {}, id=begun["id"])
     await asker.ask("listOperations")
 
 

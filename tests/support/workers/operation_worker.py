@@ -34,7 +34,7 @@ async def work(url: str, name: str) -> None:
 
 if __name__ == "__main__":
     # A short lease, so that tests are quick.
-    operation_statements._LEASE_MS = round(LEASE_SECONDS * 1000)  # type: ignore[misc]
+    operation_statements.LEASE_MS = round(LEASE_SECONDS * 1000)  # type: ignore[misc]
     operations.LEASE_SECONDS = LEASE_SECONDS  # type: ignore[attr-defined]
     operations._AT_ONCE = AT_ONCE  # type: ignore[misc]
     asyncio.run(work(sys.argv[1], sys.argv[2]))

@@ -46,7 +46,7 @@ from jobqueue.api.schemas.responses import BriefResponse
 from jobqueue.api.work.schemas import TypeResponse, WorkerResponse
 from jobqueue.api.workflow.schemas import GraphResponse, NodeResponse
 from jobqueue.blocking import Blocking, Iterating
-from jobqueue.client import comparison, views
+from jobqueue.client import comparison, suggestion_views, views
 from jobqueue.client.alerts import AlertView, StandingView
 from jobqueue.client.forms import query_form
 from jobqueue.domain.search.job_filter import JobFilter
@@ -88,8 +88,8 @@ REPLIES: list[tuple[type[msgspec.Struct], type[Response]]] = [
     (views.ConcernView, ConcernResponse),
     (views.WorkerView, WorkerResponse),
     (views.TypeView, TypeResponse),
-    (views.SuggestionView, SuggestionResponse),
-    (views.SuggestionsView, SuggestionsResponse),
+    (suggestion_views.SuggestionView, SuggestionResponse),
+    (suggestion_views.SuggestionsView, SuggestionsResponse),
 ]
 ELSEWHERE = {
     "what servers are for": "/ /healthz /readyz /openapi.json /docs /docs/{file} /metrics",
