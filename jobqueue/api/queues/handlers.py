@@ -108,6 +108,7 @@ async def changes(request: web.Request) -> web.Response:
 
 async def pause(request: web.Request) -> web.Response:
     """Pause a queue: no job of it is claimed."""
+    path_queue(request)
     reason = (await read_body(request, PauseSchema, optional=True)).get("reason")
     return await _set_paused(request, paused=True, reason=None if reason is None else check_reason(reason))
 

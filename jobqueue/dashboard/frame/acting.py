@@ -44,6 +44,7 @@ _OLD_FORM: Final = Trouble(
     status=403,
     text="Nothing was done: this form is of another session, as after a new login. Send it once more.",
 )
+_WRONG: Final = "Nothing was done: something cannot be taken as it is."
 _CLASH: Final = (
     "Nothing was done: somebody has changed it since this page was loaded. Look at it, and send it once more."
 )
@@ -72,14 +73,9 @@ def acting(page: Page, act: Act) -> Handler:
 
 
 async def _carry_out(page: Page, act: Act, view: View, sent: Sent) -> web.Response:
-    found: list[Preview] = []
-
-    async def do() -> _Done | None:
+    async def do() -> _Done | Preview:
         wanted = await act(view, sent)
-        if isinstance(wanted, Preview):
-            found.append(wanted)
-            return None
-        return _Done(wanted, await send(view.request, wanted.call))
+        return wanted if isinstance(wanted, Preview) else _Done(wanted, await send(view.request, wanted.call))
 
     # The same form with another text is another one.
     same = frozenset((name, value) for name, value in sent.values.items() if name != guard.TOKEN)
@@ -90,9 +86,8 @@ async def _carry_out(page: Page, act: Act, view: View, sent: Sent) -> web.Respon
         raise
     except (JobQueueError, ProblemError) as error:
         return await _again(page, view, replace(sent, trouble=_trouble(error)))
-    if done is None:
-        # A second click on a preview shares the work of the first, and has none of its own.
-        return await _again(page, view, replace(sent, preview=found[0].values if found else None))
+    if isinstance(done, Preview):
+        return await _again(page, view, replace(sent, preview=done.values))
     return await _gone_on(page, view, sent, done, was_done=was_done)
 
 
@@ -135,6 +130,7 @@ def _trouble(error: JobQueueError | ProblemError) -> Trouble:
         raise error
     if isinstance(error, ChangedMeanwhileError):
         return Trouble(status=problem.status, text=_CLASH, is_clash=True)
-    fields = error.problems if isinstance(error, InvalidInputError) else {}
-    text = problem.detail or problem.title
-    return Trouble(status=problem.status, text=f"Nothing was done: {text}.".replace("..", "."), fields=fields)
+    if isinstance(error, InvalidInputError):
+        return Trouble(status=problem.status, text=_WRONG, fields=error.problems)
+    text = (problem.detail or problem.title).rstrip(".")
+    return Trouble(status=problem.status, text=f"Nothing was done: {text}.")

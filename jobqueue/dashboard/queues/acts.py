@@ -9,6 +9,8 @@ from jobqueue.dashboard.frame.acts.call import Call
 from jobqueue.dashboard.frame.acts.form import Deed, Field, Form, Sent
 from jobqueue.dashboard.frame.texts import shorten
 from jobqueue.dashboard.frame.view import quoted
+from jobqueue.dashboard.queues.queue import is_nothing
+from jobqueue.domain.errors import NotFoundError
 
 if TYPE_CHECKING:
     from jobqueue.dashboard.frame.view import View
@@ -18,7 +20,7 @@ _LONGEST: Final = 60
 
 async def _load_pause(view: View) -> dict[str, Any]:
     name = view.path("name")
-    queue, tag = await view.ask_tagged(f"/v1/queues/{quoted(name)}")
+    queue, tag = await _queue(view, name)
     counts = queue["counts"]
     form = Form(
         title=f"Pause {shorten(name, _LONGEST)}?",
@@ -56,7 +58,7 @@ def _pause(name: str, reason: str, match: str) -> Call:
 
 async def _load_resume(view: View) -> dict[str, Any]:
     name = view.path("name")
-    queue, tag = await view.ask_tagged(f"/v1/queues/{quoted(name)}")
+    queue, tag = await _queue(view, name)
     breakers = [breaker for breaker in queue["breakers"] if breaker["state"] != "closed"]
     form = Form(
         title=f"Resume {shorten(name, _LONGEST)}?",
@@ -77,6 +79,13 @@ async def _act_resume(view: View, sent: Sent) -> Deed:
 
 def _resume(name: str, match: str) -> Call:
     return Call(method="POST", path=f"/v1/queues/{quoted(name)}/resume", match=match)
+
+
+async def _queue(view: View, name: str) -> tuple[dict[str, Any], str]:
+    queue, tag = await view.ask_tagged(f"/v1/queues/{quoted(name)}")
+    if is_nothing(queue):
+        raise NotFoundError("queue", name)
+    return queue, tag
 
 
 def _back(name: str) -> tuple[str, str]:

@@ -36,7 +36,7 @@ async def _load(view: View) -> dict[str, Any]:
     name = view.path("name")
     path = f"/v1/queues/{quoted(name)}"
     queue = await view.ask(path)
-    if _is_nothing(queue):
+    if is_nothing(queue):
         raise NotFoundError("queue", name)
     wanted = span(view)
     most = _ALL_GROUPS if view.query("groups") == "all" else _GROUPS
@@ -93,7 +93,7 @@ async def _none() -> None:
     return None
 
 
-def _is_nothing(queue: Mapping[str, Any]) -> bool:
+def is_nothing(queue: Mapping[str, Any]) -> bool:
     """Return true for a name that no configuration and no job has."""
     return not any(queue["counts"].values()) and all(queue[name] == value for name, value in _DEFAULTS.items())
 

@@ -42,6 +42,8 @@
     k: () => move(-1),
     x: () => { const row = present(), box = row && row.querySelector("input[type=checkbox]"); if (box) box.click(); },
     c: () => { const row = present(), place = (row && row.dataset.id) || document.querySelector("#main [data-id]")?.dataset.id; if (place) copy(place); },
+    // On a page of a job, or of jobs that are selected.
+    r: () => (document.getElementById("do-requeue") || (document.querySelector(":checked[name=id]") && document.querySelector("#many [value=requeue]")))?.click(),
     ".": () => document.dispatchEvent(new Event("jobqueue:pause")),
     t: theme,
     g: () => { goneAt = Date.now(); },

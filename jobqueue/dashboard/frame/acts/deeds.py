@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
 
+from jobqueue.dashboard.frame.acts.form import Preview
 from jobqueue.lru_cache import LruCache
 
 if TYPE_CHECKING:
@@ -27,8 +28,8 @@ class Deeds:
     async def once(self, key: Hashable, do: Callable[[], Coroutine[Any, Any, Any]]) -> tuple[Any, bool]:
         """Return the outcome of a form, and whether it was there before.
 
-        An outcome that is ``None``, and a failure, does not count: the form may be sent again. The work goes on if the
-        browser has gone away, as it has after a second click.
+        A preview and a failure do not count: the form may be sent again. The work goes on if the browser has gone away,
+        as it has after a second click.
         """
         kept = self._kept.get(key)
         if kept is not None and kept[1] > self._clock() and _counts(kept[0]):
@@ -41,7 +42,7 @@ class Deeds:
 def _counts(task: asyncio.Task[Any]) -> bool:
     if not task.done():
         return True
-    return not task.cancelled() and task.exception() is None and task.result() is not None
+    return not task.cancelled() and task.exception() is None and not isinstance(task.result(), Preview)
 
 
 DEEDS: Final = web.AppKey("deeds", Deeds)

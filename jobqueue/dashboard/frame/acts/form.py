@@ -138,9 +138,9 @@ class Form:
         """Reasons that belong to no field which is shown."""
         if self.trouble is None:
             return []
-        known = {each.name for each in self.fields if each.kind != "hidden"}
-        fields = self.trouble.fields.items()
-        return [(path, "; ".join(texts)) for path, texts in fields if path.partition(".")[0] not in known]
+        known = [each.name for each in self.fields if each.kind != "hidden"]
+        found = self.trouble.fields.items()
+        return [(path, "; ".join(texts)) for path, texts in found if all(_below(path, name) is None for name in known)]
 
 
 def filled(form: Form, sent: Sent | None) -> Form:
@@ -167,7 +167,14 @@ def _filled(each: Field, sent: Sent, trouble: Trouble | None) -> Field:
 def _reasons(name: str, fields: Mapping[str, Sequence[str]]) -> list[str]:
     found = []
     for path, texts in fields.items():
-        head, _, below = path.partition(".")
-        if head == name:
+        below = _below(path, name)
+        if below is not None:
             found += [f"{below} {text}" if below else text for text in texts]
     return found
+
+
+def _below(path: str, name: str) -> str | None:
+    """Return the rest of a path that is a field, or that is below it; ``None`` for another path."""
+    if path == name:
+        return ""
+    return path.removeprefix(f"{name}.") if path.startswith(f"{name}.") else None

@@ -114,6 +114,7 @@ async def test_a_form_of_another_session_is_shown_again_with_its_text(client: Cl
     page = parsed(await reply.text())
     assert reply.status == 403
     assert "another session" in words(first(page, "#trouble"))
+    assert "frame-ancestors 'none'" in reply.headers["Content-Security-Policy"]
     assert first(page, "input[name=reason]")["value"] == "typed before lunch"
 
 
@@ -167,11 +168,11 @@ async def test_a_wrong_value_is_told_beside_its_field_and_nothing_typed_is_lost(
     path = f"/jobs/{job.id}/change"
     form = await opened(open_client, path)
     typed = form | {"data": '{"n": 1,\n oops}', "attempts": "many", "meta": "[1]", "backoff": "-3"}
-    for wrong, told in ((typed, "line 2"), (form | {"backoff": "-3"}, "backoff")):
+    for wrong, field, told in ((typed, "data", "line 2"), (form | {"backoff": "-3"}, "backoff", "from 0 to")):
         reply = await send(open_client, path, wrong)
         page = parsed(await reply.text())
         assert reply.status == 422
-        assert told in words(first(page, "main"))
+        assert told in words(first(page, f"#p-{field}"))
     reply = await send(open_client, path, typed)
     page = parsed(await reply.text())
     assert first(page, "#f-data").get_text().removeprefix("\n") == typed["data"]

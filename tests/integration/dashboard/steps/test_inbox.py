@@ -74,8 +74,8 @@ async def test_all_that_waits_for_people_is_in_the_inbox(client: Client, idle_ru
     ]
     question = words(first(page, f"#q-{refund}"))
     assert "no deadline amount 39.00 EUR" in question
-    assert f"jobqueue signal {refund} approved true" in question
-    assert f"jobqueue decide {pay} charge --happened" in words(first(page, f"#d-{pay}"))
+    assert "Yes No Other…" in question
+    assert "It happened It did not" in words(first(page, f"#d-{pay}"))
     assert [words(title) for title in (await main_of(client, "/inbox?kind=doubts")).select(".card h2")] == [
         "Did the step charge of pay happen?"
     ]

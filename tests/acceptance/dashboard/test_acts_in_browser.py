@@ -1,0 +1,82 @@
+"""Actions in a browser: by keys alone, by a thumb, with a double click, and without scripts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from playwright.async_api import expect
+
+from jobqueue.services.work.suspending import suspend_for_signal
+from tests.support.browser import chromium
+from tests.support.factories import add, claimed_job
+
+if TYPE_CHECKING:
+    from playwright.async_api import Browser
+
+    from tests.acceptance.dashboard.conftest import House
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+expect.set_options(timeout=30_000)
+
+
+async def test_a_refund_is_approved_on_a_phone_by_one_touch(house: House, browser: Browser) -> None:
+    claimed = await claimed_job(house.runtime, "approval", queue="acts-asking", data={"cents": 999})
+    await suspend_for_signal(house.runtime.work, claimed.job, claimed.token, "approved", name="approved", seconds=60)
+    async with chromium.tab(browser, house.base, width=360) as tab:
+        await tab.go("/inbox")
+        card = tab.page.locator(".card", has_text="approval")
+        button = card.get_by_role("button", name="Yes")
+        box = await button.bounding_box()
+        assert box is not None
+        assert box["height"] >= 44
+        # A nervous thumb.
+        await button.dblclick()
+        await expect(tab.page.locator("#said")).to_contain_text("Answered: approved is true.")
+        await expect(card).to_have_count(0)
+        assert not tab.faults
+    [step] = (await house.runtime.jobs.get(claimed.job.id)).steps or ()
+    assert step.result is True
+
+
+async def test_selected_jobs_are_killed_by_keys_alone(house: House, browser: Browser) -> None:
+    jobs = [await add(house.runtime, "selected", queue="acts-many") for _ in range(3)]
+    async with chromium.tab(browser, house.base) as tab:
+        await tab.go("/jobs?q=queue%3Dacts-many")
+        await tab.press("j", "x", "j", "x")
+        assert await tab.page.locator("[data-list] :checked").count() == 2
+        await tab.page.get_by_role("button", name="Kill…").focus()
+        await tab.press("Enter")
+        await expect(tab.page.locator("h1")).to_have_text("Kill 2 jobs?")
+        await tab.page.get_by_label("Reason").focus()
+        await tab.page.keyboard.type("by keys")
+        await tab.press("Enter")
+        await tab.page.wait_for_url("**/operations/*")
+        assert not tab.faults
+    while await house.runtime.operations.run_once() is not None:
+        pass
+    assert sorted([str((await house.runtime.jobs.get(job.id)).state) for job in jobs]) == [
+        "killed",
+        "killed",
+        "pending",
+    ]
+
+
+async def test_a_job_is_requeued_with_changes_without_scripts(house: House, browser: Browser) -> None:
+    job = await add(house.runtime, "mend", queue="acts-mend", data={"decimal": "."})
+    await house.runtime.manager.kill(job.id)
+    async with chromium.tab(browser, house.base, scripts=False) as tab:
+        await tab.go(f"/jobs/{job.id}")
+        await tab.page.locator("#do-requeue").click()
+        await tab.page.get_by_label("Data, as JSON").fill('{"decimal": ","}')
+        await tab.page.get_by_role("button", name="Requeue").click()
+        await expect(tab.page.locator("#changes")).to_contain_text('decimal"."","')
+        assert (await house.runtime.jobs.get(job.id)).state == "killed"
+        await tab.page.get_by_role("button", name="Requeue with these changes").click()
+        await expect(tab.page.locator("#said")).to_contain_text("The job was requeued.")
+        # Where the form has led nothing is sent again.
+        await tab.page.reload()
+        assert not tab.faults
+    again = await house.runtime.jobs.get(job.id)
+    assert (again.state, again.data) == ("pending", {"decimal": ","})
