@@ -67,7 +67,7 @@ async def _load_new(view: View) -> dict[str, Any]:
                 name="meta", label="Meta, as JSON", placeholder='{"user_id": 7}', help="Only jobs with these values."
             ),
             Field(name="days", label="Days", kind="number", value="90", help="Empty: it never expires."),
-            *await tied(view, ""),
+            *await tied(view),
         ],
         texts=["Its text is shown once, on the next page."],
         back=("/tokens", "Tokens"),
@@ -102,7 +102,7 @@ async def _load_revoke(view: View) -> dict[str, Any]:
         title=f"Revoke the token of {shorten(token['name'] or token['id'], 60)}?",
         button="Revoke it",
         call=Call(method="DELETE", path=f"{_PATH}/{quoted(token['id'])}"),
-        fields=await tied(view, "", token["id"]),
+        fields=await tied(view),
         texts=["Every server refuses it within five seconds, and sessions of it end. It cannot be taken back."],
         why_not=f"It is {word} already." if word != "valid" else "",
         back=("/tokens", "Tokens"),

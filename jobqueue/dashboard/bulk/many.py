@@ -70,7 +70,7 @@ def _of_address(view: View) -> _Wanted:
 
 
 def _of_form(view: View, sent: Sent) -> _Wanted:
-    return _Wanted(sent.text("action"), sent.text("ids").split(","), sent.text("q"), view)
+    return _Wanted(sent.text("action"), sent.text("ids").split(",", _MOST_IDS), sent.text("q"), view)
 
 
 async def _load(view: View) -> dict[str, Any]:
@@ -86,7 +86,7 @@ async def _load(view: View) -> dict[str, Any]:
         title=f"{_VERBS[wanted.action]} {jobs}?",
         button=f"{_VERBS[wanted.action]} {jobs}",
         call=Call(method="POST", path=wanted.path, body=wanted.body),
-        fields=[*_fields(wanted, preview), *await tied(view, "")],
+        fields=[*_fields(wanted, preview), *await tied(view)],
         texts=[_TEXTS[wanted.action], "It goes on in the background: a page shows how far it is, and can stop it."],
         why_not=why_not,
         back=(wanted.back, "Jobs"),

@@ -21,7 +21,7 @@ async def _load(view: View) -> dict[str, Any]:
         title=f"Try one of {count(group['count'], 'job')} again?",
         button="Try one",
         call=_call(view),
-        fields=await tied(view, "", str(group["sample"]["id"]), str(group["count"])),
+        fields=await tied(view),
         texts=["One job of the group starts anew. Its page shows how it goes; the others stay as they are."],
         back=(f"/failures/{quoted(fingerprint)}", shorten(group["message"], 60) or "the group"),
     )

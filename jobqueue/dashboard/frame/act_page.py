@@ -24,17 +24,18 @@ def act_page(path: str, load: Load, act: Act, *, nav: str, role: Role = "admin")
     return Page(path=path, template="frame/act.html", load=load, nav=nav, events=None, act=act, role=role)
 
 
-async def tied(view: View, match: str, *parts: str) -> list[Field]:
+async def tied(view: View, match: str = "") -> list[Field]:
     """Return the fields that tie a form to its subject as it is now, and that lead back.
+
+    Each load of the page makes another form. A key that follows from the subject would be the same again once the
+    subject is as before, as after pause, resume and pause, and the form would then do nothing.
 
     Args:
         view: of the page.
         match: the entity tag of the subject; empty if it has none.
-        parts: that the key differs for; with a tag or with parts the same form twice is done once, however often its
-            page is loaded. Without any the form is another one each time.
     """
-    key = await view.form_key(view.request.path, match, *(parts if match or parts else (uuid4().hex,)))
-    back = local_path(view.query(BACK), view.request.url) if view.query(BACK) else ""
+    key = await view.form_key(view.request.path, uuid4().hex)
+    back = local_path(view.query(BACK)) if view.query(BACK) else ""
     return [
         Field(name=MATCH, kind="hidden", value=match),
         Field(name=KEY, kind="hidden", value=key),

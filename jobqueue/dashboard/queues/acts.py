@@ -64,7 +64,7 @@ async def _load_resume(view: View) -> dict[str, Any]:
         title=f"Resume {shorten(name, _LONGEST)}?",
         button="Resume the queue",
         call=_resume(name, ""),
-        fields=await tied(view, tag, *sorted(f"{each['type']} {each['until']}" for each in breakers)),
+        fields=await tied(view, tag),
         texts=["Its jobs start again within a second, and its breakers close."],
         why_not="" if queue["paused"] or breakers else "The queue is not paused, and none of its breakers is open.",
         back=_back(name),

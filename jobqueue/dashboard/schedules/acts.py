@@ -31,13 +31,12 @@ async def _load(view: View, action: str) -> dict[str, Any]:
     name = view.path("name")
     schedule, tag = await view.ask_tagged(f"/v1/schedules/{quoted(name)}")
     title, button = _VERBS[action]
-    last = str(schedule["lastRuns"][0]["id"]) if schedule["lastRuns"] else ""
     form = Form(
         title=title.format(shorten(name, _LONGEST)),
         button=button,
         call=_call(name, action, ""),
-        # A run is no change of the schedule: the last run tells whether somebody has pressed the button already.
-        fields=await tied(view, "" if action == _RUN else tag, action, last),
+        # A run is no change of the schedule.
+        fields=await tied(view, "" if action == _RUN else tag),
         texts=[_text(action, schedule)],
         why_not=_why_not(action, schedule),
         back=(link("/schedules", name=name), shorten(name, _LONGEST)),

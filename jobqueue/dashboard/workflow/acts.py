@@ -33,7 +33,7 @@ async def _load_requeue(view: View) -> dict[str, Any]:
         title="Restart what failed?",
         button=f"Restart {count(fell, 'job')}",
         call=Call(method="POST", path=_path(view, "/requeue")),
-        fields=[*([again] if batch["onSuccess"] else []), *await _tied(view, batch)],
+        fields=[*([again] if batch["onSuccess"] else []), *await tied(view)],
         texts=[
             f"Failed: {counts['failed']:,}. Killed: {counts['killed']:,}. They run again, each after what it needs.",
             f"Successful ones are not touched: {counts['success']:,}.",
@@ -57,7 +57,7 @@ async def _load_seal(view: View) -> dict[str, Any]:
         title="Seal the batch?",
         button="Seal it",
         call=Call(method="POST", path=_path(view, "/seal")),
-        fields=await _tied(view, batch),
+        fields=await tied(view),
         texts=["No further jobs come. It ends when all of its jobs have ended, and its callbacks come then."],
         why_not="It is sealed already." if batch["sealed"] else "",
         back=_back(view, batch),
@@ -78,7 +78,7 @@ async def _load_kill(view: View) -> dict[str, Any]:
         call=Call(method="POST", path=_path(view, "/kill"), body={"reason": "not needed any more"}),
         fields=[
             Field(name="reason", label="Reason", placeholder="killed by a person", help="It is kept with each job."),
-            *await _tied(view, batch),
+            *await tied(view),
         ],
         texts=[
             f"{count(batch['counts']['processing'], 'job')} of these run now and are told to stop.",
@@ -110,11 +110,6 @@ def _callbacks(batch: Mapping[str, Any]) -> str:
 
 async def _batch(view: View) -> dict[str, Any]:
     return await view.ask(_path(view))
-
-
-async def _tied(view: View, batch: Mapping[str, Any]) -> list[Field]:
-    # A batch has no tag: the form is another one when the batch has changed.
-    return await tied(view, "", str(batch["generation"]), str(batch["counts"]), str(batch["sealed"]))
 
 
 def _path(view: View, action: str = "") -> str:

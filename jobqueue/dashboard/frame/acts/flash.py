@@ -9,6 +9,8 @@ import json
 import time
 from typing import TYPE_CHECKING, Final
 
+from yarl import URL
+
 from jobqueue.api.http.keys import RUNTIME
 from jobqueue.api.http.proxies import is_secure
 
@@ -21,9 +23,9 @@ _LONGEST: Final = 600
 _PURPOSE: Final = "said"
 
 
-async def tell(request: web.Request, response: web.Response, path: str, text: str) -> None:
-    """Set the sentence that the page at a path tells for some seconds."""
-    content = json.dumps([path, text[:_LONGEST], int(time.time()) + SECONDS])
+async def tell(request: web.Request, response: web.Response, address: str, text: str) -> None:
+    """Set the sentence that the page at an address of this server tells for some seconds."""
+    content = json.dumps([URL(address, encoded=True).path, text[:_LONGEST], int(time.time()) + SECONDS])
     encoded = base64.urlsafe_b64encode(content.encode()).decode()
     signature = await request.app[RUNTIME].sessions.signature(_PURPOSE, encoded)
     response.set_cookie(

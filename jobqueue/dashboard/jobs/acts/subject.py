@@ -59,11 +59,11 @@ def path(view: View, action: str = "") -> str:
     return f"/v1/jobs/{quoted(view.path('id'))}{action}"
 
 
-async def hidden(view: View, it: Subject, *parts: str) -> list[Field]:
+async def hidden(view: View, it: Subject) -> list[Field]:
     """Return the fields that tie a form to a job as it is now, and that lead back."""
     seen = str(it.job["startAt"]) if it.is_running else ""
     match = "" if it.is_running else it.tag
-    return [Field(name=SEEN, kind="hidden", value=seen), *await tied(view, match, it.id, seen, *parts)]
+    return [Field(name=SEEN, kind="hidden", value=seen), *await tied(view, match)]
 
 
 async def check_seen(view: View, sent: Sent) -> None:
