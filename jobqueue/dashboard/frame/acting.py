@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -52,8 +53,11 @@ _CLASH: Final = (
 
 @dataclass(frozen=True, slots=True)
 class _Done:
-    deed: Deed
-    reply: Any
+    """The outcome of a form, without the large texts that it may have come from: it is kept for a while."""
+
+    to: str
+    said: str
+    shown: Any
 
 
 def acting(page: Page, act: Act) -> Handler:
@@ -75,11 +79,12 @@ def acting(page: Page, act: Act) -> Handler:
 async def _carry_out(page: Page, act: Act, view: View, sent: Sent) -> web.Response:
     async def do() -> _Done | Preview:
         wanted = await act(view, sent)
-        return wanted if isinstance(wanted, Preview) else _Done(wanted, await send(view.request, wanted.call))
+        return wanted if isinstance(wanted, Preview) else _done(wanted, await send(view.request, wanted.call))
 
     # The same form with another text is another one.
-    same = frozenset((name, value) for name, value in sent.values.items() if name != guard.TOKEN)
-    key = (view.caller, view.request.path, same if sent.values.get(guard.KEY) else object())
+    typed = repr(sorted((name, value) for name, value in sent.values.items() if name != guard.TOKEN))
+    same = hashlib.sha256(typed.encode()).digest() if sent.values.get(guard.KEY) else object()
+    key = (view.caller, view.request.path, same)
     try:
         done, was_done = await view.request.app[DEEDS].once(key, do)
     except NotFoundError:
@@ -91,20 +96,23 @@ async def _carry_out(page: Page, act: Act, view: View, sent: Sent) -> web.Respon
     return await _gone_on(page, view, sent, done, was_done=was_done)
 
 
-async def _gone_on(page: Page, view: View, sent: Sent, done: _Done, *, was_done: bool) -> web.Response:
-    deed, reply = done.deed, done.reply
-    view.request.app[PAGES].forget()
-    view.request.app[KEPT].forget()
-    if deed.shown:
-        return await _again(page, view, replace(sent, preview=reply), headers={hdrs.CACHE_CONTROL: "no-store"})
+def _done(deed: Deed, reply: Any) -> _Done:
     to = deed.to if isinstance(deed.to, str) else deed.to(reply)
     said = deed.said if isinstance(deed.said, str) else deed.said(reply)
+    return _Done(to=to, said=said, shown=reply if deed.shown else None)
+
+
+async def _gone_on(page: Page, view: View, sent: Sent, done: _Done, *, was_done: bool) -> web.Response:
+    view.request.app[PAGES].forget()
+    view.request.app[KEPT].forget()
+    if done.shown is not None:
+        return await _again(page, view, replace(sent, preview=done.shown), headers={hdrs.CACHE_CONTROL: "no-store"})
+    to, said = done.to, done.said
     if sent.values.get(BACK):
-        to = local_path(sent.values[BACK], view.request.url)
+        to = local_path(sent.values[BACK])
     response = web.Response(status=303, headers={hdrs.LOCATION: to})
-    path = to.partition("#")[0].partition("?")[0]
     await flash.tell(
-        view.request, response, path, f"{said} This was the same form: it was done once." if was_done else said
+        view.request, response, to, f"{said} This was the same form: it was done once." if was_done else said
     )
     return response
 
