@@ -91,7 +91,8 @@ class Settings:
     public_url: str | None = _setting(
         None,
         "str",
-        "URL under which people reach a server, for the links of `signal_url`; without one, that of `host` and `port`",
+        "URL under which people reach a server, for the links of `signal_url` and for forms behind a proxy that "
+        "replaces `Host`; without one, that of `host` and `port`",
         check=rules.check_url,
     )
     commands: Path | None = _setting(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from ipaddress import IPv6Address, ip_address
 from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
 
 from aiohttp import hdrs
 
@@ -44,6 +45,22 @@ def is_own(request: web.Request) -> bool:
         forwarded = request.headers.getall(_FORWARDED_HOST, [])
         names += [name.strip() for line in forwarded for name in line.split(",")]
     return all(is_allowed(name, allowed) for name in names)
+
+
+def has_own_origin(request: web.Request) -> bool:
+    """Return True if ``Origin`` is this server, by its name in ``Host`` or by the setting ``public_url``.
+
+    A proxy may replace ``Host``, and browsers send ``Sec-Fetch-Site`` only to origins with TLS and to loopback.
+    """
+    own = request.app[RUNTIME].settings.public_url
+    try:
+        origin = urlsplit(request.headers.get(hdrs.ORIGIN, ""))
+        public = urlsplit(own or "")
+    except ValueError:
+        return False
+    if not origin.netloc:
+        return False
+    return origin.netloc == request.host or origin[:2] == (public.scheme, public.netloc.lower())
 
 
 def is_allowed(authority: str, allowed: Collection[str]) -> bool:

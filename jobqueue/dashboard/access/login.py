@@ -28,7 +28,7 @@ _UNPROCESSABLE: Final = 422
 
 async def form(request: web.Request) -> web.StreamResponse:
     """Return the page that asks for a token; where none is needed, go on."""
-    back = local_path(request.query.get("next", "/"), request.url)
+    back = local_path(request.query.get("next", "/"))
     if request.app[OPEN_TO_ALL]:
         return _gone_to(back)
     return _page(request, back)
@@ -43,7 +43,7 @@ async def login(request: web.Request) -> web.StreamResponse:
     except (ValueError, LookupError, RuntimeError, web.HTTPException):
         # The ways in which forms can be broken are many: wrong encodings, wrong boundaries, parts without names.
         return _page(request, "/", "This form cannot be read.", status=_UNPROCESSABLE)
-    back = local_path(fields.get("next", "/"), request.url)
+    back = local_path(fields.get("next", "/"))
     text = fields.get("token", "").strip()
     if not text:
         return _page(request, back, "Enter a token.", status=_UNPROCESSABLE)

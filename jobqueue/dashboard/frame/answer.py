@@ -137,7 +137,8 @@ async def show_problems(request: web.Request, handler: Handler) -> web.StreamRes
         return response
     is_fragment = HTMX in request.headers
     if response.status == _UNAUTHORIZED and (is_fragment or wants_page(request)):
-        login = link("/login", next=request.path_qs if request.method == hdrs.METH_GET else None)
+        # A form whose session has ended has a page under the same address.
+        login = link("/login", next=request.path_qs)
         if is_fragment:
             response.headers["HX-Redirect"] = login
             return response

@@ -5,19 +5,18 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
-from typing import TYPE_CHECKING, Final
+from typing import Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from aiohttp import web
-
-if TYPE_CHECKING:
-    from yarl import URL
+from yarl import URL
 
 ZONE_COOKIE: Final = "jobqueue_zone"
 """Set by the page's script from the zone of the browser, unless the visitor has chosen another."""
 THEME_COOKIE: Final = "jobqueue_theme"
 _THEMES: Final = ("light", "dark")
 _YEAR: Final = 365 * 86_400
+_HERE: Final = URL("http://here.invalid/")
 _ZONE: Final = re.compile(r"[A-Za-z0-9+_/-]{1,64}", re.ASCII)
 
 
@@ -72,7 +71,7 @@ def preferences(request: web.Request) -> Preferences:
 
 async def choose(request: web.Request) -> web.StreamResponse:
     """Keep the zone or theme of the query string, and go back to the page ``back``."""
-    response = web.Response(status=303, headers={"Location": local_path(request.query.get("back", "/"), request.url)})
+    response = web.Response(status=303, headers={"Location": local_path(request.query.get("back", "/"))})
     zone, theme = request.query.get("zone"), request.query.get("theme")
     if zone is not None and zone_of(zone):
         response.set_cookie(ZONE_COOKIE, zone, max_age=_YEAR, path="/", samesite="Lax")
@@ -83,15 +82,16 @@ async def choose(request: web.Request) -> web.StreamResponse:
     return response
 
 
-def local_path(text: str, page: URL) -> str:
+def local_path(text: str) -> str:
     """Return a path of this server, or ``/`` for a text that leads elsewhere."""
     if not text.startswith("/") or text.startswith(("//", "/\\")) or not text.isprintable():
         return "/"
     try:
-        target = page.join(page.with_path("/").with_query(None).join(type(page)(text)))
+        # The name in Host may be any text, and no part of an address.
+        target = _HERE.join(URL(text))
     except ValueError:
         return "/"
     path = str(target.relative())
     # Browsers take two slashes for the beginning of another host, also those that are left of "/..//host".
-    is_local = target.origin() == page.origin() and not path.startswith(("//", "/\\"))
+    is_local = target.origin() == _HERE.origin() and not path.startswith(("//", "/\\"))
     return path if is_local else "/"

@@ -9,8 +9,9 @@ from urllib.parse import quote
 
 from aiohttp import web
 
-from jobqueue.api.http.keys import CALLER, OPEN_TO_ALL
+from jobqueue.api.http.keys import CALLER, OPEN_TO_ALL, RUNTIME
 from jobqueue.api.http.problems import ProblemError
+from jobqueue.api.http.proxies import is_secure
 from jobqueue.dashboard.frame import ask
 from jobqueue.dashboard.frame.acts import guard
 from jobqueue.dashboard.frame.kept import KEPT
@@ -84,9 +85,15 @@ class View:
         """The address of the page as links take it; without its query if that is very long."""
         return self.here if len(self.here) <= _LONGEST_BACK else self.request.path
 
+    @property
+    def server(self) -> str:
+        """The address of the server as people reach it, without a slash at its end."""
+        here = f"{'https' if is_secure(self.request) else 'http'}://{self.request.host}"
+        return (self.request.app[RUNTIME].settings.public_url or here).rstrip("/")
+
     def curl(self, call: Call) -> str:
         """Return the command that makes a call of the API elsewhere."""
-        return call.as_curl(str(self.request.url.origin()), is_open=self.is_open)
+        return call.as_curl(self.server, is_open=self.is_open)
 
     async def form_key(self, *parts: str) -> str:
         """Return a key for a form of this session; the same parts, such as the tag of its subject, give the same."""

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
-from yarl import URL
 
 from jobqueue.api.http.keys import RUNTIME
 from jobqueue.api.security.token_watch import SESSION_COOKIE
@@ -84,7 +83,7 @@ async def test_dates_at_the_ends_of_the_calendar_are_shown(client: Client, idle_
     "text", ["/..//evil.example", "/.//evil.example", "/a/..//evil.example", "/%2e//evil.example", "//evil.example"]
 )
 def test_no_path_leads_to_another_host(text: str) -> None:
-    assert not local_path(text, URL("http://127.0.0.1:8080/login")).startswith(("//", "/\\"))
+    assert not local_path(text).startswith(("//", "/\\"))
 
 
 @pytest.mark.parametrize(

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import hmac
 from typing import TYPE_CHECKING, Final
-from urllib.parse import parse_qsl, urlsplit
-
-from aiohttp import hdrs
+from urllib.parse import parse_qsl
 
 from jobqueue.api.http.json_body import read_bytes
 from jobqueue.api.http.keys import RUNTIME
 from jobqueue.api.http.problems import ProblemError
+from jobqueue.api.security.hosts import has_own_origin
 from jobqueue.api.security.token_watch import SESSION_COOKIE
 from jobqueue.dashboard.frame.acts.form import Sent
 
@@ -39,7 +38,7 @@ def check_origin(request: web.Request) -> None:
         ProblemError: 403.
     """
     site = request.headers.get("Sec-Fetch-Site")
-    is_own = site == "same-origin" if site is not None else _has_own_origin(request)
+    is_own = site == "same-origin" if site is not None else has_own_origin(request)
     if not is_own:
         detail = "only a page of this server may send this form; open the page, and send it from there"
         raise ProblemError(403, "foreign-page", "Forbidden", detail)
@@ -80,10 +79,3 @@ async def read_form(request: web.Request) -> Sent:
     for name, value in pairs:
         lists.setdefault(name, []).append(value)
     return Sent(values={name: values[0] for name, values in lists.items()}, lists=lists)
-
-
-def _has_own_origin(request: web.Request) -> bool:
-    try:
-        return urlsplit(request.headers.get(hdrs.ORIGIN, "")).netloc == request.host
-    except ValueError:
-        return False

@@ -50,7 +50,7 @@ def meta_facts(meta: Mapping[str, Any]) -> list[Fact]:
 
 def copies(view: View, job_id: str) -> dict[str, str]:
     """Return texts that show the job elsewhere."""
-    server = str(view.request.url.origin())
+    server = view.server
     token = "" if view.is_open else ' -H "Authorization: Bearer $JOBQUEUE_API_TOKEN"'
     return {
         "curl": f"curl{token} {server}/v1/jobs/{job_id}",
