@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.dashboard.frame.texts import NONE, shorten
 from jobqueue.domain.errors import InvalidInputError
+from jobqueue.domain.json_text import parse_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,12 +29,17 @@ def read(text: str, field: str) -> Any:
         InvalidInputError: naming the field, and the line and the column of the mistake.
     """
     try:
-        return json.loads(text, parse_constant=_no_constant)
+        value = parse_json(text)
+        # Half of a pair, as "\ud800", is neither sent nor shown; and what is nested too deep cannot be written.
+        json.dumps(value, ensure_ascii=False).encode()
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}"
         raise InvalidInputError({field: [f"is not JSON: {error.msg[:1].lower()}{error.msg[1:]} at {place}"]}) from None
+    except UnicodeEncodeError:
+        raise InvalidInputError({field: ["has a character that is half of a surrogate pair"]}) from None
     except (ValueError, RecursionError) as error:
         raise InvalidInputError({field: [f"is not JSON: {shorten(error, 80)}"]}) from None
+    return value
 
 
 def read_object(text: str, field: str) -> dict[str, Any]:
@@ -69,7 +75,3 @@ def _differences(path: str, before: Any, after: Any) -> Iterator[tuple[str, Any,
 
 def _short(value: Any) -> str:
     return NONE if value is _MISSING else shorten(json.dumps(value, ensure_ascii=False), _LONGEST)
-
-
-def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no number of JSON")
