@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.dashboard.frame.act_page import MATCH, act_page, shown
 from jobqueue.dashboard.frame.acts import json_text
 from jobqueue.dashboard.frame.acts.call import Call
 from jobqueue.dashboard.frame.acts.form import Deed, Field, Form, Sent
+from jobqueue.dashboard.frame.preferences import zone_of
 from jobqueue.dashboard.frame.texts import parsed
 from jobqueue.dashboard.jobs.acts.subject import Subject, hidden, path, subject
 from jobqueue.dashboard.jobs.acts.when import local_time, moment
 from jobqueue.domain.errors import InvalidInputError, Problems
 
 if TYPE_CHECKING:
+    from jobqueue.dashboard.frame.preferences import Preferences
     from jobqueue.dashboard.frame.view import View
 
 _LARGEST: Final = 10_000
+_ZONE: Final = "zone"
 _JSON: Final = ("priority", "attempts", "backoff", "lease", "timeout", "meta", "data")
 _LABELS: Final = {
     "priority": ("Priority", "The highest runs first."),
@@ -56,7 +60,7 @@ async def _act(view: View, sent: Sent) -> Deed:
                 if json_text.differences(it.job[name], value):
                     body[name] = value
     try:
-        _add_time(view, it, sent, body)
+        _add_time(_zoned(view, sent), it, sent, body)
     except InvalidInputError as error:
         problems.update(error.problems)
     if problems:
@@ -67,27 +71,34 @@ async def _act(view: View, sent: Sent) -> Deed:
     return Deed(call=call, said=f"Changed: {', '.join(body)}.", to=f"/jobs/{it.id}")
 
 
-def _add_time(view: View, it: Subject, sent: Sent, body: dict[str, Any]) -> None:
-    if "delayTil" not in sent.values or sent.text("delayTil") == local_time(it.job["delayTil"], view.preferences):
+def _add_time(zoned: Preferences, it: Subject, sent: Sent, body: dict[str, Any]) -> None:
+    if "delayTil" not in sent.values or sent.text("delayTil") == local_time(it.job["delayTil"], zoned):
         return
-    when = moment(sent.text("delayTil"), "delayTil", view.preferences)
+    when = moment(sent.text("delayTil"), "delayTil", zoned)
     if parsed(when) != parsed(it.job["delayTil"]):
         body["delayTil"] = when
 
 
+def _zoned(view: View, sent: Sent | None) -> Preferences:
+    """Return the zone of the times of a form: a browser tells its own after the first page only."""
+    name = sent.text(_ZONE) if sent is not None else ""
+    return replace(view.preferences, zone_name=name) if zone_of(name) else view.preferences
+
+
 def _fields(view: View, it: Subject) -> list[Field]:
+    zoned = _zoned(view, view.sent)
     when = Field(
         name="delayTil",
         label="Not before",
         kind="time",
-        value=local_time(it.job["delayTil"], view.preferences),
-        help=f"In {view.preferences.city}. Empty: as soon as possible.",
+        value=local_time(it.job["delayTil"], zoned),
+        help=f"In {zoned.city}. Empty: as soon as possible.",
     )
     simple = [
         Field(name=name, label=label, value=json.dumps(it.job[name]), help=help_)
         for name, (label, help_) in _LABELS.items()
     ]
-    return [when, *simple, *_large(it)]
+    return [Field(name=_ZONE, kind="hidden", value=zoned.zone_name), when, *simple, *_large(it)]
 
 
 def _large(it: Subject) -> list[Field]:

@@ -27,11 +27,12 @@ def fields(schema: Mapping[str, Any] | None, data: Mapping[str, Any]) -> list[Fi
     members = (schema or {}).get("properties")
     if not isinstance(members, dict) or not 1 <= len(members) <= _MOST:
         return []
+    required = (schema or {}).get("required")
     found = []
     for name, member in members.items():
         if not isinstance(member, dict) or len(json.dumps(data.get(name))) > _LONGEST:
             return []
-        found.append(_field(name, member, data, is_required=name in (schema or {}).get("required", ())))
+        found.append(_field(name, member, data, is_required=isinstance(required, list) and name in required))
     return found
 
 
@@ -47,7 +48,9 @@ def read(schema: Mapping[str, Any], data: Mapping[str, Any], sent: Sent) -> dict
             continue
         text = sent.values[PREFIX + name]
         if _is_text(member) and (text or isinstance(data.get(name), str)):
-            changed[name] = text.replace("\r\n", "\n")
+            # Browsers have one kind of line break.
+            if not isinstance(data.get(name), str) or _lines(text) != _lines(data[name]):
+                changed[name] = _lines(text)
         elif not text.strip():
             changed.pop(name, None)
         else:
@@ -71,7 +74,9 @@ def _field(name: str, member: Mapping[str, Any], data: Mapping[str, Any], *, is_
         else json.dumps(value, ensure_ascii=False)
     )
     choices = _choices(member, is_text=is_text, is_required=is_required)
-    kind: Kind = "choice" if choices else "area" if not is_text and isinstance(value, dict | list) else "text"
+    # A field of one line would lose line breaks.
+    is_long = "\n" in _lines(value) if isinstance(value, str) else isinstance(value, dict | list) and not is_text
+    kind: Kind = "choice" if choices else "area" if is_long else "text"
     return Field(
         name=PREFIX + name,
         label=shorten(member.get("title") or name, 40),
@@ -82,6 +87,10 @@ def _field(name: str, member: Mapping[str, Any], data: Mapping[str, Any], *, is_
         placeholder=shorten(json.dumps(member["default"]), 60) if "default" in member else "",
         is_required=is_required and is_text is False,
     )
+
+
+def _lines(text: str) -> str:
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _choices(member: Mapping[str, Any], *, is_text: bool, is_required: bool) -> list[tuple[str, str]]:
