@@ -18,6 +18,15 @@
   Idiomorph.defaults.callbacks.beforeAttributeUpdated = (name) => !(name === "open" || name === "checked" || name === "aria-expanded");
   Idiomorph.defaults.ignoreActiveValue = true;
 
+  // A second click sends nothing: behind a proxy it could reach another server than the first.
+  const sentAt = new Map();
+  document.addEventListener("submit", (event) => {
+    const key = event.target.elements.key;
+    if (!key) return;
+    if (Date.now() - (sentAt.get(key.value) || 0) < TICK_MS) event.preventDefault();
+    else sentAt.set(key.value, Date.now());
+  });
+
   function coarse(seconds) {
     const unit = UNITS.find(([size]) => seconds >= size);
     return unit ? `${Math.floor(seconds / unit[0])} ${unit[1]}` : "0 s";
