@@ -11,6 +11,7 @@ from jobqueue.dashboard.frame.page import Page
 from jobqueue.dashboard.frame.templates import link
 from jobqueue.dashboard.frame.view import quoted
 from jobqueue.domain.bulk.operation import Stage
+from jobqueue.domain.bulk.rules import Why
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -86,6 +87,40 @@ def operation_text(operation: Mapping[str, Any], now: datetime) -> OperationText
     )
 
 
+def the_rest(it: OperationText) -> str:
+    """Return the jobs whose turn has not been, such as ``the other 99 jobs``."""
+    left = None if it.total is None else it.total - it.seen
+    if left is None or left <= 0:
+        return "the rest"
+    if not it.operation["isExact"]:
+        return f"the other {left:,} jobs and more"
+    other = "other " if it.seen else ""
+    return f"the {other}job" if left == 1 else f"the {other}{left:,} jobs"
+
+
+def _course(it: OperationText) -> tuple[str, str, str]:
+    """Return the state whose colour stands for the course of an operation, and the course in words; or empty texts."""
+    operation, stopped, rest = it.operation, it.operation["stopped"], the_rest(it)
+    trial = operation["trial"]
+    if stopped is None:
+        if operation["state"] != Stage.RUNNING or not operation["isTrial"] or trial is None:
+            return "", "", ""
+        follows = (
+            f"then {rest} by itself." if operation["then"] else f"then it waits until somebody goes on with {rest}."
+        )
+        return "processing", f"The trial of {trial:,} is under way;", follows
+    if stopped["why"] == Why.TRIAL:
+        return "success", f"The trial of {trial:,} has succeeded:", f"go on with {rest}."
+    told = texts.sentence(texts.shorten(stopped["message"], 300))
+    if stopped["why"] == Why.FAILED_TRIAL:
+        return "failed", "The trial did not succeed.", f"{told}. {_left(rest)}"
+    return "killed" if stopped["why"] == Why.PERSON else "failed", "It stopped.", f"{told}. {_left(rest)}"
+
+
+def _left(rest: str) -> str:
+    return f"{texts.sentence(rest)} {'is' if rest.endswith(('job', 'rest')) else 'are'} as before."
+
+
 def _jobs(operation: Mapping[str, Any]) -> str:
     if operation["fingerprint"]:
         return f"failures of the group {operation['fingerprint']}"
@@ -129,8 +164,11 @@ async def _load_one(view: View) -> dict[str, Any]:
     changes = operation["changes"] | ({"fromStep": operation["fromStep"]} if "fromStep" in operation else {})
     if operation["dataPatch"] is not None:
         changes["dataPatch"] = operation["dataPatch"]
+    it = operation_text(operation, view.now)
     return {
-        "it": operation_text(operation, view.now),
+        "it": it,
+        "course": _course(it),
+        "rest": the_rest(it),
         "filter": _json(operation["filter"]) if operation["filter"] else "",
         "changes": _json(changes) if changes else "",
         "rules": _rules(operation),
