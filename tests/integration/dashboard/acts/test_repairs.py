@@ -133,3 +133,25 @@ async def test_what_cannot_be_read_is_named_and_kept(client: Client, group: str,
     patched = await sent(client, here, form | {"dataPatch": '{"n": null}'}, 200)
     assert len(patched.select("#looked tbody tr")) == 3
     assert (await (await client.get("/v1/operations")).json())["items"] == []
+
+
+HOSTILE = {
+    "half a character": ('{"a": "\\ud800"}', "has a lone surrogate"),
+    "deep": ('{"a":' * 400 + "1" + "}" * 400, "nested"),
+    "twice": ('{"a": 1, "a": 2}', "twice"),
+    "large": ('{"a": %s}' % (10**40), "64"),
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+async def test_json_that_the_api_does_not_take_is_told_on_the_page(
+    client: Client, idle_runtime: Runtime, group: str, kind: str
+) -> None:
+    text, told = HOSTILE[kind]
+    page = await sent(client, group, await opened(client, group) | {"dataPatch": text}, 422)
+    assert told in words(first(page, "main")), words(first(page, "main"))
+    job = await idle_runtime.jobs.collection.find_one({"state": "failed"})
+    assert job is not None
+    path = f"/jobs/{job['_id']}/requeue"
+    page = await sent(client, path, await opened(client, path) | {"data": text, "do": "confirm"}, 422)
+    assert told in words(first(page, "main")), words(first(page, "main"))
