@@ -89,12 +89,13 @@ def operation_text(operation: Mapping[str, Any], now: datetime) -> OperationText
 
 def the_rest(it: OperationText) -> str:
     """Return the jobs whose turn has not been, such as ``the other 99 jobs``."""
-    left = None if it.total is None else it.total - it.seen
+    trial = it.operation["trial"] if it.operation["isTrial"] else 0
+    left = None if it.total is None else it.total - max(it.seen, trial or 0)
     if left is None or left <= 0:
         return "the rest"
     if not it.operation["isExact"]:
         return f"the other {left:,} jobs and more"
-    other = "other " if it.seen else ""
+    other = "other " if it.seen or trial else ""
     return f"the {other}job" if left == 1 else f"the {other}{left:,} jobs"
 
 
@@ -106,9 +107,9 @@ def _course(it: OperationText) -> tuple[str, str, str]:
         if operation["state"] != Stage.RUNNING or not operation["isTrial"] or trial is None:
             return "", "", ""
         follows = (
-            f"then {rest} by itself." if operation["then"] else f"then it waits until somebody goes on with {rest}."
+            f"it goes on with {rest} by itself" if operation["then"] else f"it waits until somebody goes on with {rest}"
         )
-        return "processing", f"The trial of {trial:,} is under way;", follows
+        return "processing", f"The trial of {trial:,} is under way;", f"then {follows}."
     if stopped["why"] == Why.TRIAL:
         return "success", f"The trial of {trial:,} has succeeded:", f"go on with {rest}."
     told = texts.sentence(texts.shorten(stopped["message"], 300))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.dashboard.bulk import careful
 from jobqueue.dashboard.bulk.operations import operation_text, the_rest
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from jobqueue.dashboard.frame.acts.form import Sent
     from jobqueue.dashboard.frame.view import View
 
-_RULES = ("pace", "stopAfter")
+_RULES: Final = ("pace", "stopAfter")
 
 
 async def _load(view: View) -> dict[str, Any]:
