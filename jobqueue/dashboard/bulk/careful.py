@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -27,6 +28,7 @@ _REST: Final = "rest"
 _ALL: Final = "all"
 _KEEP: Final = "keep"
 _STEP: Final = "step:"
+_WHOLE: Final = re.compile(r"-?[0-9]{1,15}", re.ASCII)
 _NUMBERS: Final = ("trial", "stopAfter", "attempts", "priority")
 _PATCH_HELP: Final = (
     'Its members replace those of the data, and null removes one, as {"country": "AT"}. '
@@ -124,15 +126,16 @@ def read(sent: Sent) -> dict[str, Any]:
 
 
 def _rule(text: str, name: str) -> int | str:
-    """Return a number, or a pace such as ``20/m``, which the API checks."""
+    """Return a number, or a pace such as ``20/m``; the API checks their bounds.
+
+    Raises:
+        InvalidInputError: it is neither.
+    """
     if name == "pace" and "/" in text:
         return text
-    value = json_text.read(text, name)
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise InvalidInputError(
-            {name: ["must be a whole number, or as 20/m" if name == "pace" else "must be a whole number"]}
-        )
-    return value
+    if not _WHOLE.fullmatch(text):
+        raise InvalidInputError({name: [f"must be a whole number{', or as 20/m' if name == 'pace' else ''}"]})
+    return int(text)
 
 
 def typed(sent: Sent | None) -> dict[str, Any]:

@@ -74,7 +74,8 @@ def operation_text(operation: Mapping[str, Any], now: datetime) -> OperationText
     seconds = ((ended or now) - began).total_seconds() if began else 0.0
     rate = seen / seconds if seconds > 0 and seen else None
     total = operation["matched"]
-    running = operation["state"] == Stage.RUNNING
+    # Nobody knows how long a trial takes, and whether the rest follows.
+    running = operation["state"] == Stage.RUNNING and not operation["isTrial"]
     return OperationText(
         id=operation["id"],
         shape=_SHAPES.get(operation["state"], "pending"),

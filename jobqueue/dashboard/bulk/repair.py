@@ -39,7 +39,7 @@ async def _load(view: View) -> dict[str, Any]:
         call=Call(method="POST", path=path, body=careful.typed(view.sent)),
         fields=[*await _fields(view, group, preview), *await tied(view, "")],
         texts=[
-            "Each starts anew with all its attempts. With a trial or a rule it watches its jobs until they have ended.",
+            "Each starts anew with all its attempts. A trial or a rule has the operation watch how its jobs end.",
             "It goes on in the background: a page shows how far it is, stops it, and goes on with it.",
         ],
         back=(f"/failures/{quoted(fingerprint)}", shorten(group["message"], 60) or "the group"),

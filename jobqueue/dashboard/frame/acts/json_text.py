@@ -34,8 +34,10 @@ def read(text: str, field: str) -> Any:
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}"
         raise InvalidInputError({field: [f"is not JSON: {error.msg[:1].lower()}{error.msg[1:]} at {place}"]}) from None
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise InvalidInputError({field: [f"is not JSON: {shorten(error, 80)}"]}) from None
+    except RecursionError:
+        raise InvalidInputError({field: [f"is nested deeper than {json_body.DEEPEST} levels"]}) from None
     try:
         # What the API does not take in a body, such as half of a character, cannot be shown or sent.
         return json_body.parse(text.encode(errors="replace"))
