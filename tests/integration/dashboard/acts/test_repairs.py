@@ -125,7 +125,7 @@ async def test_what_cannot_be_read_is_named_and_kept(client: Client, group: str,
     page = await sent(client, here, await opened(client, here) | typed, 422)
     for name, text in typed.items():
         control = first(page, f"#f-{name}")
-        assert (control.get("value") or control.get_text()).strip() == text.strip(), name
+        assert str(control.get("value") or control.get_text()).strip() == text.strip(), name
         assert first(page, f"#p-{name}").get_text(), name
     form = await opened(client, here)
     late = await sent(client, here, form | {"trial": "", "then": "rest"}, 422)
