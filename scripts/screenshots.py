@@ -20,17 +20,18 @@ from jobqueue.store.embedded.lifecycle import EmbeddedMongo  # noqa: E402
 from tests.support.browser import chromium, night  # noqa: E402
 
 if TYPE_CHECKING:
-    from playwright.async_api import Browser
+    from playwright.async_api import Browser, ViewportSize
 
 PICTURES: Final = ROOT / "docs" / "pictures"
-_WIDE: Final = {"width": 1280, "height": 800}
-_NARROW: Final = {"width": 360, "height": 740}
+_WIDE: Final[ViewportSize] = {"width": 1280, "height": 800}
+_LOW: Final[ViewportSize] = {"width": 1280, "height": 640}
+"""Ends above the trace, which names folders of this machine."""
 
 
-async def take(browser: Browser, base: str, name: str, path: str, *, dark: bool = False, narrow: bool = False) -> None:
+async def take(browser: Browser, base: str, name: str, path: str, *, dark: bool = False, size: ViewportSize) -> None:
     """Store the picture of a page."""
     context = await browser.new_context(
-        viewport=_NARROW if narrow else _WIDE, color_scheme="dark" if dark else "light", timezone_id="Europe/Berlin"
+        viewport=size, color_scheme="dark" if dark else "light", timezone_id="Europe/Berlin"
     )
     page = await context.new_page()
     await page.goto(base + path)
@@ -43,18 +44,21 @@ async def take(browser: Browser, base: str, name: str, path: str, *, dark: bool 
 async def main(url: str) -> None:
     """Play the night, and take each picture."""
     settings = Settings.load({"mongo_url": url, "db": "screenshots"}, environ={}, cwd=ROOT)
+    # Makes the indexes, which the queue of tests expects.
+    await (await Runtime.open(settings)).close()
     played = await night.play(settings)
     runtime = await Runtime.open(settings)
     await runtime.start()
+    # It shows that pages escape everything, which is no sight.
+    await runtime.manager.delete(played.jobs["hostile"])
     server = TestServer(make_app(runtime, open_to_all=True))
     await server.start_server()
     try:
         base = str(server.make_url("/")).rstrip("/")
         async with chromium.browser() as browser:
-            await take(browser, base, "overview", "/")
-            await take(browser, base, "job", f"/jobs/{played.jobs['past']}")
-            await take(browser, base, "failure", f"/failures/{played.failures[0]}", dark=True)
-            await take(browser, base, "inbox-narrow", "/inbox", narrow=True)
+            await take(browser, base, "overview", "/", size=_WIDE)
+            await take(browser, base, "job", f"/jobs/{played.jobs['past']}", size=_WIDE)
+            await take(browser, base, "failure", f"/failures/{played.failures[0]}", dark=True, size=_LOW)
     finally:
         await server.close()
         await runtime.close()
