@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Final
 
+from jobqueue.api.http import json_body
+from jobqueue.api.http.problems import ProblemError
 from jobqueue.dashboard.frame.texts import NONE, shorten
 from jobqueue.domain.errors import InvalidInputError
-from jobqueue.domain.json_text import parse_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,17 +30,19 @@ def read(text: str, field: str) -> Any:
         InvalidInputError: naming the field, and the line and the column of the mistake.
     """
     try:
-        value = parse_json(text)
-        # Half of a pair, as "\ud800", is neither sent nor shown; and what is nested too deep cannot be written.
-        json.dumps(value, ensure_ascii=False).encode()
+        json.loads(text, parse_constant=_no_constant)
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}"
         raise InvalidInputError({field: [f"is not JSON: {error.msg[:1].lower()}{error.msg[1:]} at {place}"]}) from None
-    except UnicodeEncodeError:
-        raise InvalidInputError({field: ["has a character that is half of a surrogate pair"]}) from None
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise InvalidInputError({field: [f"is not JSON: {shorten(error, 80)}"]}) from None
-    return value
+    except RecursionError:
+        raise InvalidInputError({field: [f"is nested deeper than {json_body.DEEPEST} levels"]}) from None
+    try:
+        # What the API does not take in a body, such as half of a character, cannot be shown or sent.
+        return json_body.parse(text.encode(errors="replace"))
+    except ProblemError as error:
+        raise InvalidInputError({field: [(error.problem.detail or "").removeprefix("the body ")]}) from None
 
 
 def read_object(text: str, field: str) -> dict[str, Any]:
@@ -75,3 +78,7 @@ def _differences(path: str, before: Any, after: Any) -> Iterator[tuple[str, Any,
 
 def _short(value: Any) -> str:
     return NONE if value is _MISSING else shorten(json.dumps(value, ensure_ascii=False), _LONGEST)
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no number of JSON")
