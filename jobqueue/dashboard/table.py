@@ -10,6 +10,8 @@ from jobqueue.dashboard.bulk.failure import FAILURE
 from jobqueue.dashboard.bulk.failures import FAILURES
 from jobqueue.dashboard.bulk.many import MANY
 from jobqueue.dashboard.bulk.operations import OPERATION, OPERATIONS
+from jobqueue.dashboard.bulk.repair import REPAIR
+from jobqueue.dashboard.bulk.resume import RESUME as RESUME_OPERATION
 from jobqueue.dashboard.bulk.stop import STOP
 from jobqueue.dashboard.bulk.trial import TRIAL
 from jobqueue.dashboard.insight.audit import AUDIT
@@ -55,6 +57,7 @@ TABLE: Final[tuple[Page, ...]] = (
     FAILURES,
     FAILURE,
     TRIAL,
+    REPAIR,
     BATCHES,
     BATCH,
     RESTART,
@@ -71,6 +74,7 @@ TABLE: Final[tuple[Page, ...]] = (
     OPERATIONS,
     OPERATION,
     STOP,
+    RESUME_OPERATION,
     ALERTS,
     AUDIT,
     TOKENS,

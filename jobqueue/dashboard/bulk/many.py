@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from jobqueue.dashboard.bulk import careful
 from jobqueue.dashboard.frame.act_page import act_page, shown, tied
-from jobqueue.dashboard.frame.acts import json_text
 from jobqueue.dashboard.frame.acts.call import Call
-from jobqueue.dashboard.frame.acts.form import Deed, Field, Form, Sent
+from jobqueue.dashboard.frame.acts.form import Deed, Field, Form, Preview, Sent
 from jobqueue.dashboard.frame.templates import link
 from jobqueue.dashboard.frame.texts import count
 from jobqueue.domain.errors import InvalidInputError
@@ -82,17 +82,19 @@ async def _load(view: View) -> dict[str, Any]:
     why_not = wanted.problem or (
         "Select jobs first." if nothing else "" if matched != 0 else "No job is left for this."
     )
+    is_requeue, seen = wanted.action == "requeue", careful.seen(view)
     form = Form(
         title=f"{_VERBS[wanted.action]} {jobs}?",
-        button=f"{_VERBS[wanted.action]} {jobs}",
-        call=Call(method="POST", path=wanted.path, body=wanted.body),
+        button=f"{_VERBS[wanted.action]} {jobs}{' with this patch' if seen['mark'] else ''}",
+        call=Call(method="POST", path=wanted.path, body=wanted.body | (careful.typed(view.sent) if is_requeue else {})),
         fields=[*_fields(wanted, preview), *await tied(view, "")],
         texts=[_TEXTS[wanted.action], "It goes on in the background: a page shows how far it is, and can stop it."],
         why_not=why_not,
         back=(wanted.back, "Jobs"),
         is_dangerous=wanted.action != "requeue",
     )
-    return shown(view, form) | {"samples": preview["samples"] if preview else []}
+    samples = preview["samples"] if preview and not seen["mark"] else []
+    return shown(view, form) | seen | {"samples": samples, "is_careful": is_requeue, "has_one": False}
 
 
 async def _preview(view: View, wanted: _Wanted) -> dict[str, Any]:
@@ -108,16 +110,27 @@ def _fields(wanted: _Wanted, preview: Mapping[str, Any] | None) -> list[Field]:
     if wanted.action == "kill":
         fields.append(Field(name="reason", label="Reason", placeholder="killed by a person"))
     if wanted.action == "requeue":
-        fields.append(Field(name="attempts", label="Attempts", kind="number", help="Empty: as each job has them."))
-        fields.append(Field(name="priority", label="Priority", kind="number", help="Empty: as each job has it."))
-        fields.append(
-            Field(name="fromStep", label="From the step", help="Its name. Empty: after the last finished one.")
-        )
-    if preview is not None and _is_typed(preview):
-        word = _word(preview)
-        help_ = f"{word} here says that you mean all of them."
-        fields.append(Field(name="typed", label=f"Type {word}", help=help_, is_required=True))
-    return fields
+        fields += careful.fields()
+    return [*fields, *(typed_field(preview) if preview is not None else ())]
+
+
+def typed_field(preview: Mapping[str, Any]) -> list[Field]:
+    """Return the field in which the number of very many jobs is typed; none for fewer."""
+    if not _is_typed(preview):
+        return []
+    word = _word(preview)
+    help_ = f"{word} here says that you mean all of them."
+    return [Field(name="typed", label=f"Type {word}", help=help_, is_required=True)]
+
+
+def check_typed(preview: Mapping[str, Any], sent: Sent) -> None:
+    """Check that the number of very many jobs was typed.
+
+    Raises:
+        InvalidInputError: it was not, or there are more or fewer by now.
+    """
+    if _is_typed(preview) and sent.text("typed").replace(",", "") != _word(preview):
+        raise InvalidInputError({"typed": [f"must be {_word(preview)}, as so many jobs are meant now"]})
 
 
 def _is_typed(preview: Mapping[str, Any]) -> bool:
@@ -128,25 +141,22 @@ def _word(preview: Mapping[str, Any]) -> str:
     return _ALL if preview["matched"] is None or not preview["isExact"] else str(preview["matched"])
 
 
-async def _act(view: View, sent: Sent) -> Deed:
+async def _act(view: View, sent: Sent) -> Deed | Preview:
     wanted = _of_form(view, sent)
     if wanted.problem:
         raise InvalidInputError({"q": [wanted.problem]})
     if not wanted.ids and not wanted.search and "typed" not in sent.values:
         raise InvalidInputError({"ids": ["select jobs first"]})
-    preview = await _preview(view, wanted)
-    if _is_typed(preview) and sent.text("typed").replace(",", "") != _word(preview):
-        raise InvalidInputError({"typed": [f"must be {_word(preview)}, as so many jobs are meant now"]})
     body = dict(wanted.body)
-    if sent.text("reason"):
+    if wanted.action == "requeue":
+        body |= careful.read(sent)
+        if (looked := await careful.look(view, sent, wanted.path, body)) is not None:
+            return looked
+    elif sent.text("reason"):
         body["reason"] = sent.text("reason")
-    if sent.text("fromStep"):
-        body["fromStep"] = sent.text("fromStep")
-    for name in ("attempts", "priority"):
-        if sent.text(name):
-            body[name] = json_text.read(sent.text(name), name)
+    check_typed(await _preview(view, wanted), sent)
     call = Call(method="POST", path=wanted.path, body=body)
     return Deed(call=call, said="The operation has begun.", to=lambda operation: f"/operations/{operation['id']}")
 
 
-MANY = act_page("/jobs/many", _load, _act, nav="Jobs")
+MANY = act_page("/jobs/many", _load, _act, nav="Jobs", template=careful.TEMPLATE)

@@ -11,6 +11,7 @@ from jobqueue.dashboard.frame.page import Page
 from jobqueue.dashboard.frame.templates import link
 from jobqueue.dashboard.frame.view import quoted
 from jobqueue.domain.bulk.operation import Stage
+from jobqueue.domain.bulk.rules import Why
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -73,7 +74,8 @@ def operation_text(operation: Mapping[str, Any], now: datetime) -> OperationText
     seconds = ((ended or now) - began).total_seconds() if began else 0.0
     rate = seen / seconds if seconds > 0 and seen else None
     total = operation["matched"]
-    running = operation["state"] == Stage.RUNNING
+    # Nobody knows how long a trial takes, and whether the rest follows.
+    running = operation["state"] == Stage.RUNNING and not operation["isTrial"]
     return OperationText(
         id=operation["id"],
         shape=_SHAPES.get(operation["state"], "pending"),
@@ -84,6 +86,41 @@ def operation_text(operation: Mapping[str, Any], now: datetime) -> OperationText
         eta=max(total - seen, 0) / rate if running and rate and total is not None else None,
         operation=operation,
     )
+
+
+def the_rest(it: OperationText) -> str:
+    """Return the jobs whose turn has not been, such as ``the other 99 jobs``."""
+    trial = it.operation["trial"] if it.operation["isTrial"] else 0
+    left = None if it.total is None else it.total - max(it.seen, trial or 0)
+    if left is None or left <= 0:
+        return "the rest"
+    if not it.operation["isExact"]:
+        return f"the other {left:,} jobs and more"
+    other = "other " if it.seen or trial else ""
+    return f"the {other}job" if left == 1 else f"the {other}{left:,} jobs"
+
+
+def _course(it: OperationText) -> tuple[str, str, str]:
+    """Return the state whose colour stands for the course of an operation, and the course in words; or empty texts."""
+    operation, stopped, rest = it.operation, it.operation["stopped"], the_rest(it)
+    trial = operation["trial"]
+    if stopped is None:
+        if operation["state"] != Stage.RUNNING or not operation["isTrial"] or trial is None:
+            return "", "", ""
+        follows = (
+            f"it goes on with {rest} by itself" if operation["then"] else f"it waits until somebody goes on with {rest}"
+        )
+        return "processing", f"The trial of {trial:,} is under way;", f"then {follows}."
+    if stopped["why"] == Why.TRIAL:
+        return "success", f"The trial of {trial:,} has succeeded:", f"go on with {rest}."
+    told = texts.sentence(texts.shorten(stopped["message"], 300))
+    if stopped["why"] == Why.FAILED_TRIAL:
+        return "failed", "The trial did not succeed.", f"{told}. {_left(rest)}"
+    return "killed" if stopped["why"] == Why.PERSON else "failed", "It stopped.", f"{told}. {_left(rest)}"
+
+
+def _left(rest: str) -> str:
+    return f"{texts.sentence(rest)} {'is' if rest.endswith(('job', 'rest')) else 'are'} as before."
 
 
 def _jobs(operation: Mapping[str, Any]) -> str:
@@ -129,8 +166,11 @@ async def _load_one(view: View) -> dict[str, Any]:
     changes = operation["changes"] | ({"fromStep": operation["fromStep"]} if "fromStep" in operation else {})
     if operation["dataPatch"] is not None:
         changes["dataPatch"] = operation["dataPatch"]
+    it = operation_text(operation, view.now)
     return {
-        "it": operation_text(operation, view.now),
+        "it": it,
+        "course": _course(it),
+        "rest": the_rest(it),
         "filter": _json(operation["filter"]) if operation["filter"] else "",
         "changes": _json(changes) if changes else "",
         "rules": _rules(operation),

@@ -22,7 +22,7 @@ async def _load(view: View) -> dict[str, Any]:
         title="Stop this operation?",
         button="Stop it",
         call=_call(view),
-        fields=await tied(view, "", "stop"),
+        fields=await tied(view, ""),
         texts=[f"{shorten(it.what, 160)}: {it.seen:,} done so far. These stay as they are; no further ones follow."],
         why_not="" if it.operation["state"] == "running" else f"It is {it.operation['state']}.",
         back=(f"/operations/{here}", "the operation"),

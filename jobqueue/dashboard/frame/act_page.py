@@ -19,9 +19,11 @@ if TYPE_CHECKING:
 MATCH: Final = "match"
 
 
-def act_page(path: str, load: Load, act: Act, *, nav: str, role: Role = "admin") -> Page:
-    """Return the page of an action: a form, and what it does."""
-    return Page(path=path, template="frame/act.html", load=load, nav=nav, events=None, act=act, role=role)
+def act_page(
+    path: str, load: Load, act: Act, *, nav: str, role: Role = "admin", template: str = "frame/act.html"
+) -> Page:
+    """Return the page of an action: a form, and what it does. Another template extends that of all forms."""
+    return Page(path=path, template=template, load=load, nav=nav, events=None, act=act, role=role)
 
 
 async def tied(view: View, match: str, *parts: str) -> list[Field]:

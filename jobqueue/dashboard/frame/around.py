@@ -83,6 +83,6 @@ def _left(operation: Mapping[str, Any], now: datetime) -> float | None:
     began = parsed(operation["insertAt"])
     matched: int | None = operation["matched"]
     ready: int = operation["done"] + operation["skipped"] + operation["failed"]
-    if began is None or not matched or not ready or ready >= matched:
+    if began is None or not matched or not ready or ready >= matched or operation["isTrial"]:
         return None
     return (now - began).total_seconds() / ready * (matched - ready)

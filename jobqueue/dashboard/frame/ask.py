@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
@@ -47,7 +48,7 @@ async def ask_tagged(
     """Return the JSON reply of a route of the API, and its entity tag, or an empty text; all else as `ask`."""
     method = hdrs.METH_GET if body is None else hdrs.METH_POST
     url = URL(path, encoded=True).with_query(dict(query or {}))
-    response = await _answer(request, method, url, b"" if body is None else orjson.dumps(body))
+    response = await _answer(request, method, url, b"" if body is None else json.dumps(body).encode())
     value: dict[str, Any] = orjson.loads(response.text or "{}")
     return value, response.headers.get(hdrs.ETAG, "").strip('"')
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Final
 
+from jobqueue.api.http import json_body
+from jobqueue.api.http.problems import ProblemError
 from jobqueue.dashboard.frame.texts import NONE, shorten
 from jobqueue.domain.errors import InvalidInputError
 
@@ -28,12 +30,19 @@ def read(text: str, field: str) -> Any:
         InvalidInputError: naming the field, and the line and the column of the mistake.
     """
     try:
-        return json.loads(text, parse_constant=_no_constant)
+        json.loads(text, parse_constant=_no_constant)
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}"
         raise InvalidInputError({field: [f"is not JSON: {error.msg[:1].lower()}{error.msg[1:]} at {place}"]}) from None
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise InvalidInputError({field: [f"is not JSON: {shorten(error, 80)}"]}) from None
+    except RecursionError:
+        raise InvalidInputError({field: [f"is nested deeper than {json_body.DEEPEST} levels"]}) from None
+    try:
+        # What the API does not take in a body, such as half of a character, cannot be shown or sent.
+        return json_body.parse(text.encode(errors="replace"))
+    except ProblemError as error:
+        raise InvalidInputError({field: [(error.problem.detail or "").removeprefix("the body ")]}) from None
 
 
 def read_object(text: str, field: str) -> dict[str, Any]:
