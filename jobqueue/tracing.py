@@ -10,11 +10,13 @@ from __future__ import annotations
 import contextlib
 import time
 from contextvars import ContextVar
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain.insight.trace_context import PARENT, STATE, TraceContext
 from jobqueue.domain.text import type_name
 from jobqueue.domain.work.verdict import Accepted, Death, Failure, RunAgain, Success, Suspension
+from jobqueue.journal import get_logger
 
 try:
     from opentelemetry import context as otel_context
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from jobqueue.domain.jobs.job import Job
     from jobqueue.domain.work.verdict import Verdict
 
+log = get_logger(__name__)
 _SYSTEM: Final = "jobqueue"
 _FIRST_ERROR: Final = 400
 _LONGEST_SECONDS: Final = 1e9
@@ -56,13 +59,15 @@ class Span:
     def set(self, name: str, value: str | int) -> None:
         """Set an attribute."""
         if self._span is not None:
-            self._span.set_attribute(name, value)
+            with _tolerated():
+                self._span.set_attribute(name, value)
 
     def fail(self, kind: str) -> None:
         """Mark the span as failed by an error of a kind."""
         if self._span is not None:
-            self._span.set_attribute("error.type", kind)
-            self._span.set_status(trace.Status(trace.StatusCode.ERROR))
+            with _tolerated():
+                self._span.set_attribute("error.type", kind)
+                self._span.set_status(trace.Status(trace.StatusCode.ERROR))
 
     def answered(self, status: int) -> None:
         """Set the status of an HTTP reply."""
@@ -192,10 +197,10 @@ def stepped(name: str, seconds: float) -> None:
     if _is_on():
         end = time.time_ns()
         start = max(0, end - int(min(seconds, _LONGEST_SECONDS) * 1e9)) if seconds > 0 else end
-        span = trace.get_tracer(_SYSTEM).start_span(
-            f"step {name}", attributes={"jobqueue.step": name}, start_time=start
-        )
-        span.end(end)
+        with _tolerated():
+            trace.get_tracer(_SYSTEM).start_span(
+                f"step {name}", attributes={"jobqueue.step": name}, start_time=start
+            ).end(end)
 
 
 @contextlib.contextmanager
@@ -217,22 +222,48 @@ def context_of(job: Job) -> TraceContext | None:
 
 def _is_on() -> bool:
     """Return True if somebody records spans."""
-    return _AVAILABLE and not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
+    try:
+        return _AVAILABLE and not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
+    except Exception as error:  # noqa: BLE001 - a variable of OpenTelemetry may name a provider that is not there
+        _tell(type_name(error))
+        return False
 
 
 @contextlib.contextmanager
 def _span(
     name: str, kind: trace.SpanKind, attributes: Mapping[str, str | int], links: list[trace.Link] | None = None
 ) -> Iterator[Span]:
-    with trace.get_tracer(_SYSTEM).start_as_current_span(
-        name, kind=kind, attributes=attributes, links=links, record_exception=False, set_status_on_exception=False
-    ) as made:
-        span = Span(made)
-        try:
-            yield span
-        except Exception as error:
-            span.fail(type_name(error))
-            raise
+    made: Any = None
+    with _tolerated():
+        made = trace.get_tracer(_SYSTEM).start_span(name, kind=kind, attributes=attributes, links=links)
+    if made is None:
+        yield _NONE
+        return
+    span, token = Span(made), otel_context.attach(trace.set_span_in_context(made))
+    try:
+        yield span
+    except Exception as error:
+        span.fail(type_name(error))
+        raise
+    finally:
+        otel_context.detach(token)
+        with _tolerated():
+            made.end()
+
+
+@contextlib.contextmanager
+def _tolerated() -> Iterator[None]:
+    """Run a block of OpenTelemetry, whose errors are no errors of the job."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 - programs bring their own providers and processors of spans
+        _tell(type_name(error))
+
+
+@cache
+def _tell(kind: str) -> None:
+    """Report a kind of error once: each job may meet it."""
+    log.warning("span not recorded", error=kind)
 
 
 def _attributes(name: str, kind: str, queue: str | None) -> dict[str, str | int]:

@@ -12,7 +12,7 @@ from jobqueue.journal import get_logger
 from jobqueue.services.access.access import Access
 from jobqueue.services.access.sessions import Sessions
 from jobqueue.services.alerts.alerts import Alerts
-from jobqueue.services.alerts.detector import AlertDetector
+from jobqueue.services.alerts.detector import LOOK_SECONDS, AlertDetector
 from jobqueue.services.bulk.failures import MARK_SECONDS, Failures
 from jobqueue.services.bulk.operations import Operations
 from jobqueue.services.concerns import Concerns
@@ -331,6 +331,7 @@ class Runtime:
             pulse.on(part, loop.wake, every=every)
             if loop not in loops:
                 loops.append(loop)
+        pulse.on("alerts", self.detector.found, every=LOOK_SECONDS)
         self.notifier.listen(lambda wake: promoter.wake() if wake.kind in {"delayed", "all"} else None)
         self._relay.is_listening = True
         self.changes.listen(self._relay.on_change)

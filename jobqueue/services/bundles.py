@@ -15,6 +15,7 @@ from jobqueue.domain.access.redaction import MOST_NAMED, MOST_VALUES, Redactor, 
 from jobqueue.domain.errors import NotFoundError
 from jobqueue.domain.jobs import json_form
 from jobqueue.domain.jobs.fingerprint import fingerprint
+from jobqueue.domain.jobs.signal import INLINE_VALUE
 from jobqueue.domain.queues import queue_form
 from jobqueue.domain.work.bundle import FORMAT
 from jobqueue.domain.work.logs import LogQuery
@@ -127,6 +128,11 @@ class Bundles:
             f"the result of the dependency {parent['id']}: there is no room for it"
             for parent in parents
             if parent.get("omitted")
+        ]
+        cut += [
+            f"the value of the signal {signal.name}, which no step has taken: it is over {INLINE_VALUE:,} bytes"
+            for signal in job.signals or ()
+            if signal.stored and signal.taken is None
         ]
         steps = tuple(replace(step, result=None, has_result=False) for step in job.steps or ()) or None
         shown = replace(job, logs=(), history=job.history[-MOST_HISTORY:], parents=parents or None, steps=steps)

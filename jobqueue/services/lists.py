@@ -92,7 +92,7 @@ class Lists:
         """
         signals = (await self.open()).signals
         job_id = await signals.holder(check_queue(queue), key)
-        return not (await signals.send(job_id, name, value, signal_id=signal_id)).existed
+        return not (await signals.send(job_id, name, value, signal_id=signal_id, by=PYTHON)).existed
 
     async def decide(self, job_id: str, name: str, *, happened: bool, result: Any = None) -> None:
         """Say whether a step in doubt has happened, and with which result; the job goes on.

@@ -31,15 +31,18 @@ _FOR_EVER: Final = 1e12
 _DATE: Final = {"$type": "date"}
 
 
-def _soon(field: str, kind: Any = _DATE) -> Document:
-    ahead = {"$add": [SERVER_NOW, _AHEAD_MS]}
-    return {field: kind, "$expr": {"$lte": [f"${field}", ahead]}}
+def _soon(field: str) -> Document:
+    return {field: _DATE} | _until_soon(field)
+
+
+def _until_soon(field: str) -> Document:
+    return {"$expr": {"$lte": [f"${field}", {"$add": [SERVER_NOW, _AHEAD_MS]}]}}
 
 
 PARTS: Final[Mapping[str, tuple[tuple[str, Document], ...]]] = {
     "ready": (("jobs", {"state": State.PENDING.value}),),
     "delayed": (("jobs", {"state": State.DELAYED.value} | _soon("delayTil")),),
-    "expired": (("jobs", expiry_statements.LIMITED | _soon("startBefore", expiry_statements.LIMITED["startBefore"])),),
+    "expired": (("jobs", expiry_statements.to_expire() | _until_soon(expiry_statements.FIELD)),),
     "hanging": (("jobs", statements.expired(SERVER_NOW, _FOR_EVER)),),
     "outboxes": (("jobs", _OUTBOX), ("batches", _OUTBOX)),
     "unread": (("jobs", {statements.UNREAD: True}),),
@@ -51,7 +54,9 @@ PARTS: Final[Mapping[str, tuple[tuple[str, Document], ...]]] = {
         ("config", {"_id": "config", **audit_statements.WAITING}),
         ("schedules", audit_statements.WAITING),
         ("operations", audit_statements.WAITING),
+        ("alerts", audit_statements.WAITING),
     ),
+    "alerts": (("alerts", {"$nor": [audit_statements.GONE]}),),
 }
 """The filters, by collection, of the work of each loop; each has an index that holds little else."""
 

@@ -40,6 +40,7 @@ _MOST_BODY: Final = 4096
 _UNKNOWN: Final = "This link is not valid."
 _OVER: Final = "The time to answer is over."
 _ANSWERED: Final = "This question has been answered, or nobody waits for the answer any more."
+_FULL: Final = "Your answer was not kept: too many signals wait for this job. Try again later."
 
 
 async def show(request: web.Request) -> web.Response:
@@ -73,7 +74,9 @@ async def answer(request: web.Request) -> web.Response:
     except NotFoundError:
         return _page(404, _UNKNOWN)
     except ConflictError:
-        return _page(409, _ANSWERED)
+        # A question that is still open was not answered: the job has no room for one more signal.
+        still_open, refusal = await _readable(request)
+        return refusal if still_open is None else _page(409, _FULL)
     return _page(409, _ANSWERED) if sent.existed else _page(200, f"Your answer is {chosen}.")
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -28,7 +30,7 @@ _MOST_TOLD: Final = 10
 )
 @id_argument("job_id")
 @click.option("--redact", "redact", metavar="PATH", multiple=True, help="Leave out this value, also in relatives.")
-@click.option("--output", "-o", "target", metavar="FILE", help="Write to this file in place of stdout.")
+@click.option("--output", "-o", "target", metavar="FILE", help="Write to this file in place of stdout; - is stdout.")
 @command_options
 def bundle(job_id: str, redact: Sequence[str], target: str | None, *, as_json: bool, **options: Any) -> None:
     """Write a job with its attempts, log, steps, relatives and the configuration of its queue as one JSON file.
@@ -38,7 +40,8 @@ def bundle(job_id: str, redact: Sequence[str], target: str | None, *, as_json: b
     steps.charge.card is a part of the result of the step charge.
     """
     made = with_api(options, lambda api: api.get("jobs", job_id, "bundle", query={"redact": tuple(redact) or None}))
-    if target is None:
+    if target in {None, "-"}:
+        target = None
         output.print_json(made)
     else:
         _write(Path(target), json.dumps(made, ensure_ascii=False, indent=2))
@@ -47,14 +50,18 @@ def bundle(job_id: str, redact: Sequence[str], target: str | None, *, as_json: b
 
 
 def _write(path: Path, text: str) -> None:
-    """Write a file that other users cannot read.
+    """Write a file that other users cannot read, also if it was there before.
 
     Raises:
         click.ClickException: it cannot be written.
     """
     try:
-        path.touch(mode=0o600)
-        path.write_text(text + "\n", encoding="utf-8")
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NONBLOCK, 0o600)
+        with open(descriptor, "w", encoding="utf-8") as file:  # noqa: PTH123 - pathlib opens no descriptor
+            if stat.S_ISREG(os.fstat(descriptor).st_mode):
+                os.fchmod(descriptor, 0o600)
+                file.truncate(0)
+            file.write(text + "\n")
     except (OSError, ValueError) as error:
         raise click.ClickException(f"{path} cannot be written: {getattr(error, 'strerror', error)}") from None
 

@@ -14,11 +14,13 @@ _WORDS: Final = frozenset(
     {"password", "passwords", "passwd", "pass", "pwd", "passphrase", "passcode", "secret", "secrets", "token", "tokens"}
     | {"credential", "credentials", "authorization", "cookie", "cookies", "bearer", "jwt", "otp", "cvv", "cvc", "pin"}
     | {"apikey", "apikeys", "accesskey", "secretkey", "privatekey", "signingkey", "authtoken", "accesstoken"}
-    | {"refreshtoken", "idtoken", "clientsecret", "sessionid", "setcookie", "passkey", "signature"}
+    | {"refreshtoken", "idtoken", "clientsecret", "sessionid", "setcookie", "passkey", "signature", "creds", "totp"}
 )
+_NUMBERS: Final = frozenset({"password", "passwd", "pwd", "passcode", "pin", "otp", "totp", "cvv", "cvc"})
+"""Words that also name numbers that are secrets; a number of tokens is none."""
 _PAIRS: Final = frozenset(
     {("api", "key"), ("access", "key"), ("secret", "key"), ("private", "key"), ("signing", "key"), ("session", "id")}
-    | {("auth", "key"), ("api", "keys"), ("encryption", "key"), ("service", "key"), ("master", "key")}
+    | {("auth", "key"), ("encryption", "key"), ("service", "key"), ("master", "key"), ("ssh", "key")}
 )
 _PARTS: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
 _LONGEST_NAME: Final = 200
@@ -26,7 +28,8 @@ _LONGEST_BEGINNING: Final = 40
 _BEGINNING: Final = re.compile(r"[^\w.-]")
 _NAMING: Final = (
     r"(?:passw(?:or)?d|passphrase|pass|pwd|secret|token|api[_-]?key|access[_-]?key|private[_-]?key"
-    r"|credential|authorization|cookie)[\w.-]{0,40}"
+    r"|credential|authorization|cookie|creds|jwt|t?otp|cv[vc]|session[_-]?id"
+    r"|(?:signing|encryption|service|master|auth|ssh)[_-]?key)[\w.-]{0,40}"
 )
 # A message that says what a value should be has no value in it.
 _SAID: Final = r"(?:expected|is|was|are|must|missing|required|invalid|not|none|null|true|false|wrong|got|has|of)\b"
@@ -45,17 +48,36 @@ _FORMS: Final = (
         r"\b(?:gh[pousr]_|github_pat_|glpat-|xox[abeprs]-|sk-|[sr]k_(?:live|test)_|npm_|pypi-|hf_|SG\.)[\w.-]{16,}"
     ),
     re.compile(r"\bAIza[0-9A-Za-z_-]{35}"),
+    re.compile(r"\b(?:ya29\.|xapp-|shp(?:at|ca|pa|ss)_|dop_v1_)[\w-]{16,}"),
+    # Webhooks of chats: who knows the path may write.
+    re.compile(r"(?<=hooks\.slack\.com/)[\w/-]{8,}"),
+    re.compile(r"(?<=/api/webhooks/)[0-9]{5,}/[\w-]{16,}"),
+    re.compile(r"(?<=/bot)[0-9]{6,}:[\w-]{20,}"),
 )
 _SCHEMES: Final = re.compile(
     r"\b(?P<scheme>bearer|basic|digest|negotiate)(?P<gap>\s{1,9})(?P<value>[\w.~+/=-]{6,})", re.IGNORECASE
 )
+_SCHEME_NAMES: Final = ("bearer", "basic", "digest", "negotiate")
+_QUOTED: Final = r"(?P<quote>\\{0,7}[\"'])(?P<inner>(?:(?!(?P=quote))(?:\\.|[^\\\r\n])){1,2000}+)(?P=quote)"
+"""A text in quotes, also within a text that is JSON itself."""
+_BARE: Final = r"(?P<value>(?:[^\s\"',;&}\])\\]|\\(?![\\\"'])){3,})"
 _AFTER_NAME: Final = re.compile(
-    rf"(?P<name>{_NAMING})(?P<sign>[\"']?\s{{0,3}}(?:[=:]|=>)\s{{0,3}})"
-    rf"(?!{_SAID})(?P<quote>[\"']?)(?P<value>[^\s\"',;&}}\])]{{3,}})",
+    rf"(?P<name>{_NAMING})(?P<sign>(?:\\{{0,7}}[\"'])?\s{{0,3}}(?:=>|[=:])\s{{0,3}})(?!{_SAID})(?:{_QUOTED}|{_BARE})",
     re.IGNORECASE,
 )
-_USER: Final = re.compile(r"(?P<before>\b[a-z][a-z0-9+.-]{1,20}://)(?P<user>[^\s/@\"'<>?#]{1,500}@)", re.IGNORECASE)
-_URL: Final = re.compile(r"\bhttps?://[^\s\"'<>\\]+", re.IGNORECASE)
+_AFTER_OPTION: Final = re.compile(
+    rf"(?<![\w-])(?P<name>--?[a-z][\w-]{{1,60}})(?P<sign>\s{{1,3}})(?!-)(?!{_SAID})(?:{_QUOTED}|{_BARE})",
+    re.IGNORECASE,
+)
+_HEADER: Final = re.compile(
+    r"(?P<name>\b(?:(?:proxy-)?authorization|(?:set-)?cookie):[ \t]{0,3}"
+    rf"(?:(?:bearer|basic|digest|negotiate)\s{{1,3}})?)(?!{_SAID})"
+    r"(?P<value>(?:[^\r\n\"'\\]|(?<==)[\"'][^\r\n\"']{0,500}[\"']){3,4000}+)",
+    re.IGNORECASE,
+)
+_SCHEME: Final = re.compile(rf"(?:bearer|basic|digest|negotiate)\s{{1,9}}{re.escape(MASK)}", re.IGNORECASE)
+_USER: Final = re.compile(r"(?P<before>\b[a-z][a-z0-9+.-]{1,20}://)(?P<user>[^\s/\"'<>?#]{1,500}@)", re.IGNORECASE)
+_URL: Final = re.compile(r"\b[a-z][a-z0-9+.-]{1,20}://[^\s\"'<>\\]+", re.IGNORECASE)
 _PARAMETER: Final = re.compile(r"(?P<sign>[?&;#])(?P<name>[^=&#;?\s]{1,200})=(?P<value>[^&#;\s]*)")
 _OF_LINKS: Final = frozenset(
     {"sig", "sign", "signature", "key", "code", "auth", "hmac", "hash", "access", "credential"}
@@ -67,7 +89,12 @@ _RANDOM: Final = re.compile(r"(?=[^a-zA-Z]*[a-zA-Z])(?=[^0-9]*[0-9])[A-Za-z0-9+/
 def names_secret(name: str) -> bool:
     """Tell whether a name says that its value is a secret, such as ``api_key`` or ``userPassword``."""
     words = [word.lower() for word in _PARTS.findall(name[:_LONGEST_NAME])]
-    return not _WORDS.isdisjoint(words) or any(pair in _PAIRS for pair in pairwise(words))
+    return not _WORDS.isdisjoint(words) or any((one, other.rstrip("s")) in _PAIRS for one, other in pairwise(words))
+
+
+def names_secret_number(name: str) -> bool:
+    """Tell whether a name says that its value is a secret even if it is a number, such as ``pin``."""
+    return not _NUMBERS.isdisjoint(word.lower() for word in _PARTS.findall(name[:_LONGEST_NAME]))
 
 
 def hidden(text: str, *, queries: bool) -> str:
@@ -79,11 +106,12 @@ def hidden(text: str, *, queries: bool) -> str:
     """
     if "://" in text:
         text = _USER.sub(lambda found: f"{found['before']}{MASK}@", text)
-        text = masked_text(text) if queries else _URL.sub(_masked_parameters, text)
+        text = _URL.sub(_masked_parameters, masked_text(text) if queries else text)
     for form in _FORMS:
         text = form.sub(MASK, text)
+    text = _HEADER.sub(lambda found: f"{found['name']}{MASK}", text)
     text = _SCHEMES.sub(lambda found: f"{found['scheme']}{found['gap']}{MASK}", text)
-    return _AFTER_NAME.sub(_masked_value, text)
+    return _AFTER_OPTION.sub(_masked_value, _AFTER_NAME.sub(_masked_value, text))
 
 
 def secrets_of_url(url: str, *, named: bool = False) -> list[str]:
@@ -107,11 +135,11 @@ def secrets_of_url(url: str, *, named: bool = False) -> list[str]:
 def _masked_value(found: re.Match[str]) -> str:
     before = found.string[max(0, found.start() - _LONGEST_BEGINNING) : found.start()]
     name = f"{_BEGINNING.split(before)[-1]}{found['name']}"
-    if MASK in found["value"] or not names_secret(name):
+    value, quote = found["value"] or found["inner"], found["quote"] or ""
+    is_masked = MASK in value if found["value"] else value == MASK or _SCHEME.fullmatch(value)
+    if is_masked or not names_secret(name) or value.lower() in _SCHEME_NAMES:
         return found[0]
-    if found["value"].lower() in {"bearer", "basic"}:
-        return found[0]
-    return f"{found['name']}{found['sign']}{found['quote']}{MASK}"
+    return f"{found['name']}{found['sign']}{quote}{MASK}{quote}"
 
 
 def _masked_parameters(url: re.Match[str]) -> str:

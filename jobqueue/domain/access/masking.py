@@ -11,6 +11,8 @@ from urllib.parse import quote, urlsplit, urlunsplit
 MASK: Final = "********"
 _SHORTEST_SECRET: Final = 6
 """Characters; a longer part of a query is masked wherever it stands."""
+_LONG_PART: Final = 12
+"""Characters; a longer part of a path is masked wherever it stands."""
 _SENT_AS_IT_IS: Final = "%!$&'()*+,;=:@/?-._~"
 _URL: Final = re.compile(r"https?://[^\s\"'<>\\]+", re.IGNORECASE)
 
@@ -43,6 +45,17 @@ def without_query(text: str, url: str) -> str:
         sent = quote(secret, safe=_SENT_AS_IT_IS)
         for form in (secret, sent, html.escape(sent), sent.replace("&", "\\u0026")):
             text = text.replace(f"?{form}", f"?{MASK}")
+            if len(form) >= _SHORTEST_SECRET:
+                text = text.replace(form, MASK)
+    return text
+
+
+def without_path(text: str, url: str) -> str:
+    """Return a text that may quote a request to a URL, with the path of the URL masked."""
+    path = urlsplit(url).path.strip("/")
+    parts = [part for part in path.split("/") if len(part) >= _LONG_PART]
+    for secret in (path, path.replace("/", "\\/"), *parts):
+        for form in (secret, quote(secret, safe=_SENT_AS_IT_IS), html.escape(secret)):
             if len(form) >= _SHORTEST_SECRET:
                 text = text.replace(form, MASK)
     return text

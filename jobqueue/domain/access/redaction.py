@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from base64 import b64encode
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any, Final
+from urllib.parse import quote
 
-from jobqueue.domain.access.credentials import hidden, names_secret
+from jobqueue.domain.access.credentials import hidden, names_secret, names_secret_number
 from jobqueue.domain.access.masking import MASK
 from jobqueue.domain.errors import InvalidInputError
 
@@ -44,6 +48,10 @@ _FIXED: Final = frozenset(
 )
 """Members of jobs and their parts that replay needs as they are."""
 _STEPS: Final = ("results",)
+_LABELS: Final = ("name", "key", "header", "variable", "field")
+"""Members that name the value beside them, as in a list of headers or variables."""
+_LABELLED: Final = frozenset({"value", "val", "content"})
+_LONGEST_LABEL: Final = 100
 CHOSEN: Final = "chosen"
 NAMED: Final = "named like a secret"
 KNOWN: Final = "a secret of the queue, or the same value as at another redacted place"
@@ -88,7 +96,7 @@ class Redactor:
     @property
     def places(self) -> list[dict[str, str]]:
         """The redacted places in their order, each with its ``path`` and the reason ``why``."""
-        return [{"path": path, "why": why} for path, why in self._places.items()]
+        return [{"path": self._safe(path), "why": why} for path, why in self._places.items()]
 
     @property
     def unnamed(self) -> int:
@@ -118,7 +126,7 @@ class Redactor:
             else:
                 blanked[name] = self._blanked(part, name, wants, is_input=is_input)
         # A value may be a part of another one.
-        self._sought = sorted(self._values, key=len, reverse=True)
+        self._sought = sorted({form for value in self._values for form in _written(value)}, key=len, reverse=True)
         return {
             name: self._hidden(part, name, is_input=name in _INPUT, is_output=name in _OUTPUT)
             for name, part in blanked.items()
@@ -127,23 +135,31 @@ class Redactor:
     def _blanked(self, value: Any, path: str, wants: list[tuple[str, str]], *, is_input: bool) -> Any:
         """Return a value without those parts that are chosen, or that have the name of a secret."""
         if isinstance(value, Mapping):
+            label = _label(value) if is_input else ""
             return {
-                key: self._member(str(key), inner, f"{path}.{key}", _below(wants, str(key)), is_input=is_input)
+                key: self._member(
+                    str(key), inner, f"{path}.{key}", _below(wants, str(key)), is_input=is_input, label=label
+                )
                 for key, inner in value.items()
             }
         if isinstance(value, list | tuple):
+            named = _named_places(value) if is_input else ()
             return [
-                self._element(inner, f"{path}.{place}", [*wants, *_below(wants, str(place))], is_input=is_input)
+                self._blank(inner, f"{path}.{place}", NAMED)
+                if place in named
+                else self._element(inner, f"{path}.{place}", [*wants, *_below(wants, str(place))], is_input=is_input)
                 for place, inner in enumerate(value)
             ]
         return value
 
-    def _member(self, key: str, value: Any, path: str, wants: list[tuple[str, str]], *, is_input: bool) -> Any:
+    def _member(
+        self, key: str, value: Any, path: str, wants: list[tuple[str, str]], *, is_input: bool, label: str
+    ) -> Any:
         if any(rest == "" for rest, _ in wants):
             self._count(wants)
             return self._blank(value, path, CHOSEN)
         is_input = is_input or key in _INPUT
-        if is_input and names_secret(key) and _has_text(value):
+        if is_input and any(_is_secret(name, value) for name in (key, label if key.lower() in _LABELLED else "")):
             return self._blank(value, path, NAMED)
         return self._blanked(value, path, wants, is_input=is_input)
 
@@ -151,6 +167,8 @@ class Redactor:
         if any(rest == "" for rest, _ in wants):
             self._count(wants)
             return self._blank(value, path, CHOSEN)
+        if is_input and _is_pair(value):
+            return [value[0], self._blank(value[1], f"{path}.1", NAMED)]
         return self._blanked(value, path, wants, is_input=is_input)
 
     def _blank(self, value: Any, path: str, why: str) -> Any:
@@ -221,16 +239,23 @@ class Redactor:
     def _text(self, text: str, path: str, *, is_output: bool) -> str:
         if len(text) < SHORTEST:
             return text
-        known = text
-        for value in self._sought:
-            if value in known:
-                known = known.replace(value, MASK)
+        known = self._without_known(text)
         if known != text:
             self._note(path, KNOWN)
         safe = hidden(known, queries=is_output)
         if safe != known:
             self._note(path, LOOKS)
         return safe
+
+    def _without_known(self, text: str) -> str:
+        for value in self._sought:
+            if value in text:
+                text = text.replace(value, MASK)
+        return text
+
+    def _safe(self, path: str) -> str:
+        """Return a place without the names in it that are secrets themselves."""
+        return hidden(self._without_known(path), queries=False)
 
     def _note(self, path: str, why: str) -> None:
         if path in self._places:
@@ -258,6 +283,42 @@ def _below(wants: list[tuple[str, str]], key: str) -> list[tuple[str, str]]:
             elif rest.startswith(f"{name}."):
                 below.append((rest[len(name) + 1 :], path))
     return below
+
+
+def _is_secret(name: str, value: Any) -> bool:
+    """Return True if a name says that a value is a secret."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return names_secret_number(name)
+    return names_secret(name) and _has_text(value)
+
+
+def _is_pair(value: Any) -> bool:
+    """Return True for an element such as ``["Authorization", "x"]``."""
+    is_pair = isinstance(value, list | tuple) and len(value) == 2 and isinstance(value[0], str)  # noqa: PLR2004
+    return is_pair and len(value[0]) <= _LONGEST_LABEL and not value[0].count(" ") and _is_secret(*value)
+
+
+def _label(value: Mapping[str, Any]) -> str:
+    """Return the name that an object has for the value in it, as ``{"name": "password", "value": "x"}`` has."""
+    texts = (inner for key, inner in value.items() if str(key).lower() in _LABELS and isinstance(inner, str))
+    return next((text for text in texts if len(text) <= _LONGEST_LABEL and names_secret(text)), "")
+
+
+def _named_places(values: Sequence[Any]) -> tuple[int, ...]:
+    """Return the places of texts after an option that names a secret, as in ``["--password", "x"]``."""
+    return tuple(
+        place
+        for place, (before, value) in enumerate(pairwise(values), 1)
+        if isinstance(before, str) and isinstance(value, str) and before.startswith("-") and not value.startswith("-")
+        if len(before) <= _LONGEST_LABEL and "=" not in before and names_secret(before)
+    )
+
+
+def _written(value: str) -> set[str]:
+    """Return a value as URLs, JSON and headers have it."""
+    in_json = {json.dumps(value, ensure_ascii=is_ascii)[1:-1] for is_ascii in (False, True)}
+    encoded = b64encode(value.encode("utf-8", "replace")).decode()
+    return {value, quote(value, safe="", errors="replace"), encoded, encoded.rstrip("="), *in_json}
 
 
 def _has_text(value: Any) -> bool:

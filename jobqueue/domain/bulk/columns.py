@@ -28,6 +28,7 @@ _SHARE: Final = 0.5
 _MANTISSAS: Final = (1, 2, 5)
 _MOST_ROUND: Final = 24
 _DIGITS: Final = 2
+_MOST_EXACT: Final = 2**53
 
 
 @dataclass(slots=True)
@@ -162,4 +163,5 @@ def _rounded(number: float) -> float:
 
 
 def _plain(number: float) -> float:
-    return int(number) if number.is_integer() else number
+    """Return a whole number as such, as long as JSON and people can read all of its digits."""
+    return int(number) if number.is_integer() and abs(number) < _MOST_EXACT else number

@@ -167,7 +167,9 @@ def _hours(failed: Sequence[ComparedJob], others: Sequence[ComparedJob]) -> list
         counts = [sum(of == value for of, _ in some) for some in (began, cells, other, other_cells)]
         has, of_cells, other_has, of_others = counts
         trait = _trait(Likeness(field=HOUR, test=TraitTest.IS, value=value), (has, len(began)), (other_has, len(other)))
-        p = chance(of_cells, len(cells), of_others, len(other_cells))
+        # Many failures of few hours may be more by number, and fewer by hours.
+        is_more = of_cells * len(other_cells) > of_others * len(cells)
+        p = chance(of_cells, len(cells), of_others, len(other_cells)) if is_more else 1.0
         tested.append(_Tested(trait, 0, 0, p))
     return tested
 

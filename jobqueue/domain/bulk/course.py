@@ -17,6 +17,8 @@ SHORTEST_PAUSE: Final = timedelta(seconds=0.25)
 LONGEST_PAUSE: Final = timedelta(seconds=5)
 _NEWS: Final = 4
 """The pause is this part of the time since the last news: so looks become rare where jobs take long."""
+_SET_BACK: Final = timedelta(seconds=5)
+"""The clocks of two primaries may differ by so much."""
 Ending = tuple[Stage, Stopped | None]
 
 
@@ -47,7 +49,7 @@ def room(operation: Operation, now: datetime) -> int:
     if operation.is_trial and rules.trial is not None:
         most = min(most, rules.trial - _tried(operation))
     if rules.pace is not None and rules.pace.a_minute:
-        most = min(most, rules.pace.turns(operation.turn_at or now, now))
+        most = min(most, rules.pace.turns(_turn_at(operation, now) or now, now))
     return 0 if operation.exhausted else max(most, 0)
 
 
@@ -56,19 +58,28 @@ def turn_after(operation: Operation, now: datetime, count: int) -> datetime | No
     pace = operation.new.rules.pace
     if pace is None or not pace.a_minute:
         return None
-    return pace.turn_after(operation.turn_at or now, now, count)
+    return pace.turn_after(_turn_at(operation, now) or now, now, count)
 
 
 def pause(operation: Operation, now: datetime) -> timedelta:
     """Return the time until the next look at the jobs of an operation."""
     since = now - (operation.news_at or now)
     quiet = min(max(since / _NEWS, SHORTEST_PAUSE), LONGEST_PAUSE)
-    turn = operation.turn_at
+    turn = _turn_at(operation, now)
     is_full = operation.exhausted or len(operation.watched) >= operation.new.rules.most_unfinished
     if turn is None or is_full or (operation.is_trial and operation.watched):
         return quiet
     until_turn = max(turn - now, SHORTEST_PAUSE)
     return min(quiet, until_turn) if operation.watched else min(until_turn, LONGEST_PAUSE)
+
+
+def _turn_at(operation: Operation, now: datetime) -> datetime | None:
+    """Return the time of the next job; the present, if the server's clock was set back since that time was chosen."""
+    turn, pace = operation.turn_at, operation.new.rules.pace
+    if turn is None or pace is None:
+        return turn
+    # No turn is ever further ahead than one interval.
+    return now if turn - now > 2 * pace.interval + _SET_BACK else turn
 
 
 def _after_trial(operation: Operation) -> Ending | None:

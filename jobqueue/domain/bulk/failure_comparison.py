@@ -110,8 +110,12 @@ class FailureComparison:
             return "nothing stands out"
         if not self.is_complete:
             return "there was no time to read enough jobs to compare"
+        if not failed:
+            return "no failed job of the group is among the jobs that were looked at"
         if not succeeded:
-            return f"no job of the type {self.type} has succeeded{self._here}, so there is nothing to compare with"
+            return (
+                f"no job of the type {self.type} that succeeded was found{self._here}: there is nothing to compare with"
+            )
         numbers = f"{_jobs(failed)} failed and {succeeded:,} that succeeded"
         if min(failed, succeeded) < LEAST_JOBS:
             return f"too few jobs to compare: {numbers}; {LEAST_JOBS} of each are needed"

@@ -15,7 +15,7 @@ from jobqueue.domain.jobs.checks import is_id
 from jobqueue.domain.text import cut, told, type_name
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from jobqueue.domain.jobs.job import Job
 
@@ -92,17 +92,17 @@ class Bundle:
                 raise BadBundleError(f"{name} is no list")
         return cls(
             job=_job(form["job"], "job"),
-            made_at=str(form.get("madeAt", "")),
-            version=str(form.get("version", "")),
+            made_at=_text(form.get("madeAt")),
+            version=_text(form.get("version")),
             fingerprint=form["fingerprint"] if isinstance(form.get("fingerprint"), str) else None,
             results=form["results"],
-            doubts=tuple(map(str, form["doubts"])),
+            doubts=_texts(form["doubts"]),
             child_failures=_failures(form["childFailures"]),
             parent=None if form.get("parent") is None else _job(form["parent"], "parent"),
             children=tuple(_job(child, f"children.{place}") for place, child in enumerate(form["children"])),
             queue=form["queue"],
-            redacted=tuple(str(each["path"]) for each in form["redacted"] if isinstance(each, dict) and "path" in each),
-            cut=tuple(map(str, form["cut"])),
+            redacted=_texts([each.get("path") for each in form["redacted"] if isinstance(each, dict)]),
+            cut=_texts(form["cut"]),
         )
 
     def processor(self) -> Mapping[str, Any] | None:
@@ -112,6 +112,15 @@ class Bundle:
             return None
         found = processors.get(self.job.type, processors.get("*"))
         return found if isinstance(found, dict) else None
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _texts(values: Sequence[Any]) -> tuple[str, ...]:
+    """Return the texts of a list; the text of another value can be of any depth and length."""
+    return tuple(value for value in values if isinstance(value, str))
 
 
 def _job(form: Any, path: str) -> Job:

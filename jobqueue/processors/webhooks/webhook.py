@@ -13,7 +13,7 @@ import aiohttp
 import orjson
 
 from jobqueue import tracing
-from jobqueue.domain.access.masking import without_query
+from jobqueue.domain.access.masking import without_path, without_query
 from jobqueue.domain.errors import JobCancelledError, StepError
 from jobqueue.domain.jobs.attempt import JobError
 from jobqueue.domain.work.verdict import Accepted, Failure, Success, Suspension, Verdict
@@ -25,7 +25,7 @@ from jobqueue.processors.webhooks.replies import Reply
 from jobqueue.processors.webhooks.webhook_errors import CONNECT_SECONDS, fault
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from types import TracebackType
 
     from aiohttp.abc import AbstractResolver
@@ -175,7 +175,7 @@ class WebhookProcessor:
         which may be a secret, even if the receiver quotes the query.
         """
         try:
-            return _without_query(await self._run(job, reporter.steps), self._config.url)
+            return _masked(await self._run(job, reporter.steps), self._config.url, without_query)
         except JobCancelledError:
             raise asyncio.CancelledError from None
 
@@ -270,11 +270,18 @@ class WebhookProcessor:
 
 
 class MessageProcessor(WebhookProcessor):
-    """Sends one message. Any status from 200 to 299 is a success; nothing in the body of a reply decides."""
+    """Sends one message. Any status from 200 to 299 is a success; nothing in the body of a reply decides.
+
+    No error shows the path of the URL either: those who may read messages do not see it.
+    """
 
     def __init__(self, sessions: _Sessions, config: WebhookConfig, body: Mapping[str, Any]) -> None:
         super().__init__(sessions, config, "")
         self._message = orjson.dumps(body)
+
+    async def run(self, job: Job, reporter: Reporter) -> Verdict:
+        """Send the message, as every webhook."""
+        return _masked(await super().run(job, reporter), self._config.url, without_path)
 
     def _body(self, job: Job, steps: StepReporter) -> bytes:  # noqa: ARG002 - as every webhook
         return self._message
@@ -285,12 +292,12 @@ class MessageProcessor(WebhookProcessor):
         return replies.by_status(reply, datetime.now(UTC))
 
 
-def _without_query(verdict: Verdict, url: str) -> Verdict:
+def _masked(verdict: Verdict, url: str, without: Callable[[str, str], str]) -> Verdict:
     if isinstance(verdict, Success | Suspension | Accepted) or verdict.error is None:
         return verdict
     error = verdict.error
-    trace = None if error.trace is None else without_query(error.trace, url)
-    return replace(verdict, error=replace(error, message=without_query(error.message, url), trace=trace))
+    trace = None if error.trace is None else without(error.trace, url)
+    return replace(verdict, error=replace(error, message=without(error.message, url), trace=trace))
 
 
 async def _read(response: aiohttp.ClientResponse, received: bytearray, limit: int) -> None:

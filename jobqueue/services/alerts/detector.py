@@ -26,8 +26,10 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 LOOK_SECONDS: Final = 15.0
 """Seconds between two looks, if there are few queues."""
-REST_SECONDS: Final = 30.0
-"""Seconds between two looks for alerts, if there are none."""
+SENDING_SECONDS: Final = 30.0
+"""Seconds between two looks for alerts, while only messages of deleted ones are left."""
+REST_SECONDS: Final = 600.0
+"""Seconds between two looks for alerts, if there is nothing: the pulse tells of new ones within `LOOK_SECONDS`."""
 TURN_SECONDS: Final = 60.0
 """Seconds after which another process takes over from one that is silent."""
 MOST: Final = 200
@@ -55,28 +57,37 @@ class AlertDetector:
         self._concerns = concerns
         self._configs = configs
         self._turn = turn
+        self._loop: Loop | None = None
+        self._goes_on = False
         self.has_any = True
 
     def loop(self) -> Loop:
         """Return the loop that looks; a change of an alert by this process begins the next turn."""
-        loop = Loop("alerts", self.run_once, every=REST_SECONDS)
+        self._loop = Loop("alerts", self.run_once, every=REST_SECONDS)
+        self.alerts.changed = self._begin
+        return self._loop
 
-        def begin() -> None:
-            self.has_any = True
-            loop.wake()
+    def found(self) -> None:
+        """Begin to look, as there are alerts; a process whose last look has succeeded goes on at its pace."""
+        if not self._goes_on:
+            self._begin()
 
-        self.alerts.changed = begin
-        return loop
+    def _begin(self) -> None:
+        self.has_any = True
+        if self._loop is not None:
+            self._loop.wake()
 
     async def run_once(self) -> float | None:
         """Look once, if no other process does; return the seconds until the next look."""
+        self._goes_on = False
         stored = await self.alerts.store.all()
         # Without alerts, messages of deleted ones may be left; no further ones come.
         self.has_any = bool(stored) or (self.has_any and await self.alerts.store.has_messages())
         if not stored:
-            return None
+            return SENDING_SECONDS if self.has_any else None
         mark = await self._turn.take(TURN_SECONDS)
         if mark is None:
+            self._goes_on = True
             return LOOK_SECONDS
         pause = LOOK_SECONDS
         try:
@@ -84,6 +95,7 @@ class AlertDetector:
         finally:
             # Half a second less: this process is the next to look, unless it is gone.
             await self._turn.end(mark, pause - 0.5)
+        self._goes_on = True
         return pause
 
     async def look(self, stored: Sequence[StoredAlert]) -> float:
@@ -112,17 +124,23 @@ class AlertDetector:
             if thing.concerns(alert, now)
         }
         known = await self.alerts.incidents.known(stored.incarnation, list(wanted))
+        failed: Exception | None = None
         for name in dict.fromkeys([*wanted, *known]):
             thing, before = wanted.get(name), known.get(name)
-            if before is not None and before.waiting is not None:
-                # Another process was killed, or is at it: the job has the same id.
-                await self._send(before, before.waiting)
+            if thing is None and before is not None and before.waiting is None and before.kind in incomplete:
                 continue
-            if thing is None and before is not None and before.kind in incomplete:
-                continue
-            event = due(alert, before, stands=thing is not None, now=now)
-            if event is not None:
-                await self._decide(stored, name, before, thing, event, now)
+            try:
+                if before is not None and before.waiting is not None:
+                    # Another process was killed, or is at it: the job has the same id.
+                    await self._send(before, before.waiting)
+                elif event := due(alert, before, stands=thing is not None, now=now):
+                    await self._decide(stored, name, before, thing, event, now)
+            except DatabaseError:
+                raise
+            except Exception as error:  # noqa: BLE001 - one thing that fails holds up no other one
+                failed = error
+        if failed is not None:
+            raise failed
 
     async def _decide(
         self,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain.alerts import message
 from jobqueue.domain.alerts.alert import ALERT_QUEUE, ALERT_TYPE
-from jobqueue.domain.alerts.incident import message_id, test_id
+from jobqueue.domain.alerts.incident import incident_id, message_id, test_id
 from jobqueue.domain.errors import InvalidInputError
 from jobqueue.domain.jobs.attempt import JobError
 from jobqueue.domain.jobs.iso8601 import moment
@@ -90,6 +90,9 @@ class AlertSender:
         is_test = made.get("event") == "test"
         if not is_own(job.id, made | {"incident": test_id(stored), "episode": 0} if is_test else made):
             return _refused("no-message", "this job was made by somebody else, so it is not sent")
+        told = incident_id(stored.incarnation, str(made.get("kind")), str(made.get("thing")))
+        if not is_test and made.get("incident") != told:
+            return _refused("no-alert", f"the alert {name} of this message is gone: another one has its name now")
         if is_test:
             made = message.test_body(name, now)
         elif (left := _muted_for(stored, now)) is not None:

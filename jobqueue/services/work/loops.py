@@ -244,6 +244,9 @@ class Expiry:
 
     async def run_once(self) -> float | None:
         """Kill some expired jobs; return the seconds until the next job expires."""
+        left = await self._store.seconds_to_next()
+        if left is None or left > 0:
+            return left
         swept = await self._store.sweep()
         if swept.killed:
             log.warning("jobs expired", count=swept.killed)

@@ -24,6 +24,8 @@ INDEX: Final = "erased"
 COUNTS: Final = ("logs", "attempts", "steps", "signals", "audit")
 """Parts of jobs that are counted: lines, entries of the history, steps, signals and entries of the audit."""
 NOT_ERASED: Final[Document] = {FIELD: None}
+UNFINISHED_ERASURE: Final[Document] = {"$or": [NOT_ERASED, {f"{FIELD}.isOpen": True}]}
+"""Match jobs that are not erased, or not to the end."""
 _KEPT_OF_JOBS: Final = (
     *("_id", "queue", "type", "state", "priority", "attempts", "attemptsMade", "backoff", "delay", "lease", "timeout"),
     *("insertAt", "startAt", "endAt", "delayTil", "resetAt", "readyAt", "schedule", "scheduledAt", "startBefore"),
@@ -37,6 +39,8 @@ _KEPT_OF_BATCHES: Final = (
     *("_id", "insertAt", "sealed", "state", "endAt", "generation", "additions", "queues", "verdict", "restarts"),
     *("failedIn", "loudIn", "againIn"),
 )
+_QUIET: Final[Document] = {"message": ERASED, "details": {"$literal": {}}}
+"""The fields of a message of an alert that may quote errors."""
 _CONTENTS_OF_BATCHES: Final = ("onComplete", "onSuccess", "onFailure")
 
 
@@ -50,7 +54,7 @@ def begin(job_id: str, queue: str, operation: str, audited: int, now: Now) -> tu
         "queue": queue,
         "state": state_in(FINAL),
         "outbox": {"$exists": False},
-        "$or": [NOT_ERASED, {f"{FIELD}.isOpen": True}],
+        **UNFINISHED_ERASURE,
     }
     mark: Document = {
         "at": now,
@@ -110,6 +114,33 @@ def of_parent(call: ObjectId) -> list[Document]:
     error = {"$cond": [{"$eq": ["$error.kind", CHILD]}, _error("$error"), "$error"]}
     history = {"$map": {"input": array("$history"), "in": entry}}
     return [{"$set": {"steps": steps, "error": error, "history": history}}]
+
+
+def of_incident() -> list[Document]:
+    """Return the update of a thing that an alert has told of; a message about it that waits is still sent."""
+    body = {"$mergeObjects": ["$waiting.body", _QUIET]}
+    waits = {"$eq": [{"$type": "$waiting.body"}, "object"]}
+    waiting = {"$cond": [waits, {"$mergeObjects": ["$waiting", {"body": body}]}, "$waiting"]}
+    return [{"$set": {"message": ERASED, "waiting": waiting}}]
+
+
+def of_message(*, whole: bool) -> list[Document]:
+    """Return the update of a job that is a message of an alert; ``whole`` leaves only the name of the alert."""
+    data: Any = {"alert": "$data.alert"} if whole else {"$mergeObjects": ["$data", _QUIET]}
+    entry = {"$mergeObjects": ["$$this", {"error": _error("$$this.error")}]}
+    history = {"$map": {"input": array("$history"), "in": entry}}
+    # A plain object would be merged into the present data.
+    return [{"$set": {"data": {"$mergeObjects": [data]}, "error": _error("$error"), "history": history}}]
+
+
+def of_reasons(job_ids: list[ObjectId]) -> list[Document]:
+    """Return the update of an operation that names jobs with the reasons why they failed."""
+    ids: Any = {"$literal": [str(job_id) for job_id in job_ids]}
+    quiet = {"$mergeObjects": ["$$this", {"reason": ERASED}]}
+    entry = {"$cond": [{"$in": ["$$this.id", ids]}, quiet, "$$this"]}
+    lists = {name: {"$map": {"input": f"${name}", "in": entry}} for name in ("failures", "failedAgain")}
+    are_lists = {name: {"$cond": [{"$isArray": f"${name}"}, made, f"${name}"]} for name, made in lists.items()}
+    return [{"$set": are_lists}]
 
 
 def of_batch(operation: str, now: Now) -> list[Document]:

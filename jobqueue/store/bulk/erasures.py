@@ -16,6 +16,7 @@ from jobqueue.domain.bulk.erasure import ERASED, names_values, text_names_values
 from jobqueue.domain.bulk.operation import Stage
 from jobqueue.domain.jobs.states import FINAL, UNFINISHED
 from jobqueue.store.bulk import erasure_statements, selection
+from jobqueue.store.bulk.alert_erasures import AlertErasure
 from jobqueue.store.documents import call_statements, statements
 from jobqueue.store.insight.audit_outbox import AuditOutbox
 from jobqueue.store.limits.limits import rate_id
@@ -122,6 +123,7 @@ class ErasureStore:
         await self._outbox.run_once()
         changed = [await self._erase_batches(operation), await self._erase_operations(operation, pairs, still)]
         await still()
+        await AlertErasure(self._database, operation.id, self._erase_message, still).run()
         keys = await self._erase_keys(still)
         rejected = await self._erase_rejected(pairs)
         return {
@@ -132,6 +134,13 @@ class ErasureStore:
             "setAside": rejected,
             "left": await self.left(operation.new) | {"parents": await self._unfinished_parents(operation)},
         }
+
+    async def _erase_message(self, job: Job, operation: str) -> None:
+        """Erase a message of an alert: all of it if it has ended, else what lies outside of its document."""
+        has_ended = await self.begin(job, operation)
+        await self.erase_around(job, operation)
+        if has_ended:
+            await self.clear(job, operation)
 
     async def _erase_parent(self, job: Job) -> None:
         """Erase the results of the children of a step, this job's among them, in an ended parent."""
@@ -172,7 +181,7 @@ class ErasureStore:
             erasure_statements.FIELD: ObjectId(by),
             **({"dataPatch": {}} if "dataPatch" in document else {}),
             **({"failedAgain": []} if "failedAgain" in document else {}),
-            **{name: ERASED for name in ("reason", "error") if document.get(name)},
+            **{name: ERASED for name in ("reason", "error", "fromStep") if document.get(name)},
         }
         await self._operations.update_one(ended, {"$set": update})
         target = {"target.kind": "operation", "target.name": str(operation_id)}
@@ -183,13 +192,30 @@ class ErasureStore:
     async def _erase_operations(
         self, operation: Operation, pairs: Mapping[str, Any], still: Callable[[], Awaitable[object]]
     ) -> int:
-        """Erase the values in operations whose filters name them; return the number of all erased operations."""
-        async for page in self._pages("operations", {"filter": 1, "action": 1}):
+        """Erase the values in operations whose filters name them; return the number of all erased operations.
+
+        Reasons of erased jobs go in all operations: a job does not know those that failed to change it.
+        """
+        async for page in self._pages("operations", {"filter": 1, "failures.id": 1, "failedAgain.id": 1}):
             for document in page:
-                if str(document["_id"]) != operation.id and text_names_values(document.get("filter"), pairs):
+                if str(document["_id"]) == operation.id:
+                    continue
+                if text_names_values(document.get("filter"), pairs):
                     await self._erase_operation(document["_id"], operation.id)
+                await self._erase_reasons(document, operation)
             await still()
         return int(await self._operations.count_documents({erasure_statements.FIELD: ObjectId(operation.id)}))
+
+    async def _erase_reasons(self, document: Document, operation: Operation) -> None:
+        """Erase the reasons for which an operation, also a running one, names erased jobs."""
+        named = [*(document.get("failures") or ()), *(document.get("failedAgain") or ())]
+        ids = [ObjectId(one["id"]) for one in named if ObjectId.is_valid(one.get("id"))]
+        if not ids:
+            return
+        erased = {"_id": {"$in": ids}, f"{erasure_statements.FIELD}.operation": ObjectId(operation.id)}
+        gone = [job["_id"] async for job in self._jobs.find(erased, {"_id": 1})]
+        if gone:
+            await self._operations.update_one({"_id": document["_id"]}, erasure_statements.of_reasons(gone))
 
     async def _erase_batches(self, operation: Operation) -> int:
         """Erase finished batches whose own ``meta`` has the values; return their number."""
@@ -295,7 +321,7 @@ def _without_values(side: Any) -> Any:
     if not isinstance(side, dict):
         return side
     cleared: Document = {name: {} for name in ("changes", "dataPatch") if name in side}
-    told = {name: ERASED for name in ("reason",) if side.get(name)}
+    told = {name: ERASED for name in ("reason", "fromStep") if side.get(name)}
     text = {"filter": text_without_values(side["filter"])} if "filter" in side else {}
     return side | cleared | told | text
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain.access.access import Scope
 from jobqueue.domain.bulk.operation import Action, NewOperation, Operation, Stage
@@ -19,12 +19,16 @@ if TYPE_CHECKING:
     from jobqueue.store.documents.statements import Document
 
 
+CAREFUL: Final = "carefulRequeue"
+"""The stored action of a requeue with rules or a patch: a process that knows neither must not carry it out."""
+
+
 def document(new: NewOperation, began: datetime, matched: int | None, *, is_exact: bool) -> Document:
     """Return the document of an operation that begins."""
     patch = {} if new.data_patch is None else {"dataPatch": dict(new.data_patch)}
     watching = {"isTrial": new.rules.trial is not None, "watched": [], "newsAt": began} if new.rules.watches else {}
     return {
-        "action": new.action.value,
+        "action": CAREFUL if new.rules.watches or new.data_patch is not None else new.action.value,
         # As text: it has names that are operators of MongoDB.
         "filter": json.dumps(new.filter, ensure_ascii=False),
         "fingerprint": new.fingerprint,
@@ -109,7 +113,7 @@ def _new(stored: Document) -> NewOperation:
         stop_after=stored.get("stopAfter"),
     )
     return NewOperation(
-        action=Action(stored["action"]),
+        action=Action.REQUEUE if stored["action"] == CAREFUL else Action(stored["action"]),
         by=Actor(name=by["name"], via=by["via"], address=by.get("from")),
         filter=json.loads(stored["filter"]),
         fingerprint=stored["fingerprint"],

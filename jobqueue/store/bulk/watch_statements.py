@@ -14,7 +14,7 @@ from bson import ObjectId
 from jobqueue.domain.bulk.operation import Stage
 from jobqueue.domain.bulk.rules import MOST_FAILED_AGAIN, End
 from jobqueue.domain.jobs.states import Outcome
-from jobqueue.store.bulk import operation_statements
+from jobqueue.store.bulk import erasure_statements, operation_statements
 from jobqueue.store.documents import statements
 from jobqueue.store.mongo.clock import EPOCH, SERVER_NOW
 from jobqueue.store.mongo.tolerant import array
@@ -108,8 +108,13 @@ def pause(length: timedelta) -> list[Document]:
 
 
 def stopped(operation_id: str) -> Document:
-    """Match a stopped operation that can go on: it knows which jobs it left alone when it stopped."""
-    return {"_id": ObjectId(operation_id), "state": Stage.STOPPED.value, "left": {"$type": "array"}}
+    """Match a stopped operation that can go on: it knows which jobs it left alone, and what to do with them.
+
+    An erasure takes the values of the filter, the changes and the patch: without them other jobs would be requeued, or
+    with the data with which they failed.
+    """
+    known = {"left": {"$type": "array"}} | erasure_statements.NOT_ERASED
+    return {"_id": ObjectId(operation_id), "state": Stage.STOPPED.value, **known}
 
 
 def resume(rules: Rules) -> list[Document]:

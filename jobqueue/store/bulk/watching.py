@@ -10,7 +10,7 @@ from jobqueue.domain.bulk.rules import End
 from jobqueue.domain.errors import ConflictError
 from jobqueue.domain.insight.audit import Actor, AuditNote
 from jobqueue.domain.jobs.states import FINAL, State
-from jobqueue.store.bulk import operation_documents, operation_statements, watch_statements
+from jobqueue.store.bulk import erasure_statements, operation_documents, operation_statements, watch_statements
 from jobqueue.store.documents import documents
 from jobqueue.store.insight.audit_outbox import AuditOutbox, entry_of
 from jobqueue.store.insight.audit_statements import FIELD, with_entry
@@ -83,7 +83,7 @@ class WatchStore:
         """Go on with a stopped operation under these rules.
 
         Raises:
-            ConflictError: the operation has not stopped, or goes on again.
+            ConflictError: the operation has not stopped, goes on again, or lost its values by an erasure.
         """
         before = {"state": operation.stage.value, **operation.new.rules.given}
         note = AuditNote(action="resume", by=by, before=before, after=rules.given)
@@ -91,6 +91,9 @@ class WatchStore:
         update = [*watch_statements.resume(rules), {"$set": {FIELD: with_entry(entry)}}]
         resumed = await self._collection.update_one(watch_statements.stopped(operation.id), update)
         if not resumed.modified_count:
+            erased = erasure_statements.FIELD
+            if await self._collection.find_one({"_id": ObjectId(operation.id), erased: {"$exists": True}}, {"_id": 1}):
+                raise ConflictError(f"an erasure took the values of operation {operation.id}: begin another one")
             raise ConflictError(f"operation {operation.id} has not stopped: only a stopped one can be resumed")
         await self._outbox.try_to_drain(self._collection, ObjectId(operation.id))
 

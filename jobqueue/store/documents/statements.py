@@ -103,7 +103,7 @@ def claim(
             "$set": {
                 "state": State.PROCESSING.value,
                 "startAt": _begun(now),
-                "resetAt": _lease_end(now, seconds, now, margin),
+                "resetAt": _lease_end(now, seconds, _begun(now), margin),
                 "claim": {"$literal": held},
                 "attemptsMade": number,
                 "progress": 0,
@@ -388,10 +388,10 @@ def ready() -> Document:
 
 
 def _begun(now: Now) -> Document:
-    """Return the start of an attempt: now, or the moment since which the job is ready."""
-    # A claim that the server began, and that then waited, may find a job that became ready meanwhile.
+    """Return the start of an attempt: now, or the moment that made the job ready while the claim waited."""
+    known = {"$max": ["$readyAt", {"$max": "$history.endAt"}]}  # Another tool may write any `insertAt`.
     waited = {"$and": [{"$gt": ["$$ready", now]}, {"$lte": ["$$ready", {"$add": [now, 5_000]}]}]}
-    return {"$let": {"vars": {"ready": ready()}, "in": {"$cond": [waited, "$$ready", now]}}}
+    return {"$let": {"vars": {"ready": known}, "in": {"$cond": [waited, "$$ready", now]}}}
 
 
 def _lease_end(now: Now, seconds: Any, start: Any, margin: Any) -> Document:

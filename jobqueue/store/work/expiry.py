@@ -50,8 +50,9 @@ class ExpiryStore:
 
     @guarded
     async def seconds_to_next(self) -> float | None:
-        """Return the seconds until the next job expires, or ``None`` without such a job."""
-        cursor = self._jobs.find(expiry_statements.LIMITED, {expiry_statements.FIELD: 1}, hint=expiry_statements.INDEX)
+        """Return the seconds until the next job expires, negative if it has, or ``None`` without such a job."""
+        waiting, fields = expiry_statements.to_expire(), {expiry_statements.FIELD: 1}
+        cursor = self._jobs.find(waiting, fields, hint=expiry_statements.INDEX)
         for document in await cursor.sort(expiry_statements.FIELD, 1).limit(1).to_list(1):
             return float((document[expiry_statements.FIELD] - await self._clock.now()).total_seconds())
         return None

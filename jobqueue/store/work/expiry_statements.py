@@ -27,6 +27,12 @@ LIMITED: Final[Document] = {FIELD: {"$gt": EPOCH.replace(tzinfo=None)}, "state":
 _MARK: Final = "isExpired"
 
 
+def to_expire() -> Document:
+    """Match jobs that can expire: external documents and lists of dates cannot, until they are adopted or mended."""
+    limit = LIMITED[FIELD] | {"$not": {"$type": "array"}}
+    return {**LIMITED, FIELD: limit, **statements.ADOPTED}
+
+
 def expired(now: Now) -> Document:
     """Match jobs whose time to start is over."""
     return {**LIMITED, **statements.ADOPTED, "$expr": _is_over(now)}

@@ -137,7 +137,9 @@ def past(
             raise InvalidInputError({"attempt": [f"the bundle has no attempt {attempt}; {there}"]})
         number, end = attempt, entries[-1].end_at
         error = entries[-1].error
-        print_of = None if error is None else fingerprint(job.type, error)
+        if error is None or error != job.error:
+            # That of the bundle was made before values were left out.
+            print_of = None if error is None else fingerprint(job.type, error)
         if end is not None:
             steps = tuple(step for step in steps if (step.end_at or step.start_at or end) <= end)
     failed = None if error is None else error.step

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from jobqueue.domain.alerts.alert import ALERT_QUEUE
 from jobqueue.domain.bulk.operation import Stage
 from jobqueue.domain.jobs.job import NewJob
 from jobqueue.domain.jobs.states import State
@@ -33,7 +34,7 @@ PHASES = ["after", pytest.param("before", marks=pytest.mark.full)]
 
 async def one_job(runtime: Runtime) -> str:
     """Plant a child of somebody else's job with lines, a large step, a key and changes; return its id."""
-    for name in ("steps", "limits"):
+    for name in ("steps", "limits", "incidents"):
         await runtime.database.collection(name).delete_many({})
     new = NewJob(type="parent", queue="parent", meta=OTHER)
     await runtime.producer.add(new)
@@ -49,7 +50,18 @@ async def one_job(runtime: Runtime) -> str:
     await runtime.manager.patch(claimed.job.id, {"data": {"a": plant("edit")}}, by=BY)
     await runtime.outboxes.run_once()
     await settle(runtime, await claim(runtime, "parent"), Success())
+    await told_of(runtime, claimed.job.id)
     return claimed.job.id
+
+
+async def told_of(runtime: Runtime, job_id: str) -> None:
+    """Plant what an alert has told of a job: a thing that goes on, a message that was sent, and one that waits."""
+    thing = {"kind": "doubt", "key": f"{job_id}/{plant('step')}", "message": plant("told")}
+    await runtime.database.collection("incidents").insert_one({"_id": job_id, **thing})
+    data = {"kind": "doubt", "thing": thing["key"], "message": thing["message"], "alert": "ops"}
+    for _ in range(2):
+        await runtime.producer.add(NewJob(type="alert", queue=ALERT_QUEUE, data=data))
+    await settle(runtime, await claim(runtime, ALERT_QUEUE), Success())
 
 
 async def go_on(runtime: Runtime) -> None:
@@ -82,7 +94,8 @@ async def test_whoever_dies_while_it_erases_leaves_no_byte_and_counts_each_job_o
             assert (operation.stage, operation.done, operation.failed) == (Stage.FINISHED, 1, 0), mortal.at
             assert operation.receipt is not None
             told = {name: operation.receipt[name] for name in ("jobs", "logs", "attempts", "steps", "audit")}
-            assert told == {"jobs": 1, "logs": 201, "attempts": 1, "steps": 1, "audit": 1}, mortal.at
+            # With the message of an alert that was sent.
+            assert told == {"jobs": 2, "logs": 201, "attempts": 2, "steps": 1, "audit": 1}, mortal.at
             erased = await idle_runtime.jobs.get(job_id)
             assert (erased.state, erased.data, erased.erased is not None) == (State.SUCCESS, {}, True)
         if mortal.at is None:

@@ -164,12 +164,13 @@ async def test_events_of_what_cannot_be_are_refused_at_once(queue: JobQueue, arg
 
 
 async def test_each_change_from_python_is_in_the_audit(queue: JobQueue) -> None:
-    made = [await queue.add("work") for _ in range(3)]
+    made = [await queue.add("work", key=f"k{number}") for number in range(3)]
     batch, _ = await queue.add_batch(NewBatch(members=[Member(job=NewJob(type="work"))] * 2, sealed=False))
     await queue.patch(made[0].id, priority=3)
     await queue.kill(made[0].id, "no longer needed")
     await queue.requeue(made[0].id)
     await queue.signal(made[1].id, "go")
+    await queue.signal_by_key("default", "k1", "go")
     await queue.delete(made[2].id)
     await queue.pause()
     await queue.pause(paused=False)
@@ -179,7 +180,7 @@ async def test_each_change_from_python_is_in_the_audit(queue: JobQueue) -> None:
 
     entries = await (await queue.open()).audit.store.find(AuditQuery())
     told = [(entry.target["kind"], entry.action, entry.by["via"]) for entry in reversed(entries)]
-    jobs, batches = ["patch", "kill", "requeue", "signal", "delete"], ["seal", "kill", "requeue"]
+    jobs, batches = ["patch", "kill", "requeue", "signal", "signal", "delete"], ["seal", "kill", "requeue"]
     expected = [("job", action) for action in jobs] + [("queue", "pause"), ("queue", "resume")]
     assert told == [(*one, "python") for one in [*expected, *(("batch", action) for action in batches)]]
     assert not any(entry.unconfirmed for entry in entries)

@@ -18,7 +18,7 @@ from jobqueue.services.signals.pulse import PULSE_SECONDS
 from jobqueue.services.work.worker_registry import SIGN_SECONDS
 from jobqueue.store.insight import wakeup_stream
 from jobqueue.store.pulse import PARTS, PulseStore, pipeline
-from tests.support.factories import add, claimed_job, end_lease, fail, finished_documents
+from tests.support.factories import LONG_AGO, add, claimed_job, end_lease, fail, finished_documents
 from tests.support.plans import stages
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ async def test_one_question_tells_of_all_work(idle_runtime: Runtime) -> None:
     await end_lease(idle_runtime, hanging.job)
     assert (await store.look(PARTS)).due == {"delayed", "hanging"}
     assert (await store.look(["hanging"])).due == {"hanging"}
-    await add(idle_runtime)
+    await add(idle_runtime, start_before=LONG_AGO)
     await idle_runtime.jobs.collection.insert_many(
         [
             {"_id": ObjectId(), "state": State.FAILED.value, "queue": "q", "type": "a"},
@@ -116,6 +116,7 @@ async def test_one_question_tells_of_all_work(idle_runtime: Runtime) -> None:
     )
     late = {"outbox": ["adding"], "adding": [{"until": now}]}
     await idle_runtime.database.collection("batches").insert_one(late)
+    await idle_runtime.database.collection("alerts").insert_one({"_id": "ops", "incarnation": "i"})
     assert (await store.look(PARTS)).due == set(PARTS)
     assert (await store.look([])).due == set()
     await idle_runtime.queues.set_paused("default", paused=True)

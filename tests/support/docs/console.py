@@ -110,7 +110,9 @@ class Reader:
     def close(self) -> None:
         """End the shell and all that it has started."""
         self.type("kill -9 $(jobs -p) 2>/dev/null")
-        self._shell.communicate()
+        assert self._shell.stdin is not None
+        self._shell.stdin.close()
+        self._shell.wait()
 
     def _save(self, block: str) -> None:
         name = file_name(block)

@@ -10,9 +10,10 @@ from jobqueue.cli.checks.checking import UnhealthyError
 from jobqueue.cli.process.sockets import ListenError
 from jobqueue.client.errors import ServerUnreachableError
 from jobqueue.domain.errors import JobQueueError
+from jobqueue.domain.work.bundle import BadBundleError
 from tests.support.docs.readme import ROOT
 
-ERRORS = (JobQueueError, UnhealthyError, ListenError, ServerUnreachableError)
+ERRORS = (JobQueueError, BadBundleError, UnhealthyError, ListenError, ServerUnreachableError)
 FRAMEWORK = {"bad-request", "internal", "method-not-allowed", "usage"}
 
 
@@ -29,7 +30,9 @@ def problems_of_the_http_layer() -> set[str]:
     slugs = set()
     for path in (ROOT / "jobqueue" / "api").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "ProblemError" and len(node.args) > 1:
+            name = getattr(node, "func", None)
+            made = getattr(name, "id", getattr(name, "attr", ""))
+            if isinstance(node, ast.Call) and made in {"ProblemError", "Problem"} and len(node.args) > 1:
                 slugs |= {str(part.value) for part in node.args[1:2] if isinstance(part, ast.Constant)}
     return slugs
 
