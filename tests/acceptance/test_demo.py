@@ -119,6 +119,9 @@ async def test_the_api_is_served_on_a_free_port_until_it_is_stopped(cli: Cli, tr
             assert url, demo.log
             assert int(url[2]) != port
             body = fetched(url[1])
+            graph = re.search(rf"(http://127\.0\.0\.1:{url[2]}/batches/[0-9a-f]{{24}})  the graph", demo.log)
+            assert graph, demo.log
+            assert "demo.analyse" in fetched(graph[1])
             demo.send(signal.SIGINT)
             code, printed = demo.ended()
 
@@ -131,7 +134,7 @@ def test_without_a_terminal_it_does_not_stay(cli: Cli, tree: Path) -> None:
     ran = cli.run("demo", "--path", str(tree), "--port", "0", "--limit", "3")
 
     assert ran.code == 0, ran.err
-    assert "API at http://127.0.0.1:" in ran.out
+    assert "dashboard and API at http://127.0.0.1:" in ran.out
     assert "until Ctrl-C" not in ran.out
     assert "curl" not in ran.out
 

@@ -70,7 +70,7 @@ class Demo:
                 await stack.enter_async_context(process.working(runtime, queue.lanes(runtime), stop))
                 await self._begin(run)
                 shown = await stack.enter_async_context(self._piping(pipeline))
-                self._say(f"Run {run.id}" + (f", API at {url}" if url else ""))
+                self._say(f"Run {run.id}" + (f", dashboard and API at {url}" if url else ""))
                 with display(self._say, stderr=self._options["as_json"]) as show:
                     last = await run.watch(show, stop.asked)
                 if last is None:
@@ -137,10 +137,20 @@ class Demo:
         if not self._options["keep"]:
             self._say(f"{await run.delete():,} jobs deleted")
         if stays:
-            self._say(f"Serving {url} until Ctrl-C.")
+            self._say(f"The dashboard is at {url} until Ctrl-C. Look at:")
+            self._sights(last, url or "")
             await stop.asked.wait()
         elif url:
-            self._say(f"The API was at {url} meanwhile. Serve it again with: {self._command('serve')}")
+            self._say(f"The dashboard and the API at {url} have ended. Serve them again with: {self._command('serve')}")
+
+    def _sights(self, last: Job, url: str) -> None:
+        """Print the pages of the dashboard that show what the run was about."""
+        for page, sight in (
+            (f"/batches/{last.batch_id}", "the graph of the run"),
+            ("/failures", "what has failed, in groups"),
+            ("/inbox", "the question that the pipeline asks"),
+        ):
+            self._say(f"  {url}{page}  {sight}")
 
     def _point(self, run: Run, failures: Sequence[Mapping[str, Any]], url: str | None) -> None:
         """Print the commands that show more of a run."""

@@ -11,6 +11,7 @@ from bson import Int64
 from jobqueue.domain.jobs.job import NewJob
 from jobqueue.domain.jobs.states import FINAL, State
 from jobqueue.services import application
+from jobqueue.services.alerts import detector
 from jobqueue.services.work.loops import Loop
 from tests.support.external_documents import insert, others_go_on
 from tests.support.factories import LONG_AGO, document, job_in
@@ -55,7 +56,8 @@ async def test_no_loop_fails_on_them(idle_runtime: Runtime, monkeypatch: pytest.
         async def run(self) -> None:
             loops.append(self)
 
-    monkeypatch.setattr(application, "Loop", Noted)
+    for module in (application, detector):
+        monkeypatch.setattr(module, "Loop", Noted)
     await idle_runtime.start()
     await eventually(lambda: len(loops) == len(idle_runtime._tasks))
     for value in range(3):

@@ -14,7 +14,7 @@ from tests.support.factories import LONG_AGO, add, document
 if TYPE_CHECKING:
     from jobqueue.services.application import Runtime
 
-LATER = datetime.now(UTC) + timedelta(seconds=500)
+LATER = datetime.now(UTC) + timedelta(days=1)
 
 
 @pytest.mark.parametrize(

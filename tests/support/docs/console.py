@@ -110,9 +110,7 @@ class Reader:
     def close(self) -> None:
         """End the shell and all that it has started."""
         self.type("kill -9 $(jobs -p) 2>/dev/null")
-        assert self._shell.stdin is not None
-        self._shell.stdin.close()
-        self._shell.wait()
+        self._shell.communicate()
 
     def _save(self, block: str) -> None:
         name = file_name(block)
