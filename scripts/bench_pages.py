@@ -62,7 +62,7 @@ async def measure(url: str, name: str) -> list[dict[str, Any]]:
 
 
 async def caught_up(runtime: Runtime) -> None:
-    """Do what the service does slowly, beside its work, after an import: fingerprints, and sums of the last days."""
+    """Catch up at once with an import: fingerprints and sums of days, which the service makes slowly beside its work."""
     failures, since = FailureStore(runtime.database), await runtime.database.clock.now() - HISTORY
     while await failures.mark(MARKED_AT_ONCE):
         pass

@@ -1,4 +1,4 @@
-"""What a test uses, as far as its module tells: what it calls, and what that calls in turn."""
+"""The names that a test uses, as far as its module tells: those it calls, and those they call in turn."""
 
 from __future__ import annotations
 

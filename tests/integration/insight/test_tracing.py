@@ -39,7 +39,7 @@ SHOW = Command(name="show", argv=("/bin/sh", "-c", 'echo "::result \\"$TRACEPARE
 
 @pytest.fixture
 def settings(settings: Settings) -> Settings:
-    """Let webhooks reach this machine."""
+    """Allow webhooks to reach this machine."""
     return replace(settings, webhook_allow=(ip_network("127.0.0.0/8"),))
 
 

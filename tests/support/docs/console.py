@@ -77,7 +77,7 @@ class Reader:
         )
 
     def read(self, page: str) -> None:
-        """Do what a page says, block after block.
+        """Carry out a page, block after block.
 
         Raises:
             AssertionError: a command printed something else.
