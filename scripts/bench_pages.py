@@ -62,7 +62,7 @@ async def measure(url: str, name: str) -> list[dict[str, Any]]:
 
 
 async def caught_up(runtime: Runtime) -> None:
-    """Catch up at once with an import: fingerprints and sums of days, which the service makes slowly beside its work."""
+    """Catch up at once with an import: fingerprints and sums of days, which the service makes slowly."""
     failures, since = FailureStore(runtime.database), await runtime.database.clock.now() - HISTORY
     while await failures.mark(MARKED_AT_ONCE):
         pass
