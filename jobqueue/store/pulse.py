@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain.jobs.states import State
 from jobqueue.store.bulk import failure_statements, operation_statements
+from jobqueue.store.bulk.operation_documents import ACTIONS
 from jobqueue.store.documents import statements
 from jobqueue.store.insight import audit_statements
 from jobqueue.store.mongo.clock import SERVER_NOW
@@ -47,7 +48,7 @@ PARTS: Final[Mapping[str, tuple[tuple[str, Document], ...]]] = {
     "outboxes": (("jobs", _OUTBOX), ("batches", _OUTBOX)),
     "unread": (("jobs", {statements.UNREAD: True}),),
     "failures": (("jobs", failure_statements.unmarked()),),
-    "operations": (("operations", operation_statements.free()),),
+    "operations": (("operations", operation_statements.free(ACTIONS)),),
     "additions": (("batches", addition_statements.overdue()),),
     "schedules": (("schedules", _soon("nextAt")),),
     "audit": (

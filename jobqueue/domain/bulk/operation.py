@@ -36,6 +36,8 @@ class Action(StrEnum):
     KILL = "kill"
     DELETE = "delete"
     ERASE = "erase"
+    UNKNOWN = "unknown"
+    """None, since another tool has spoilt the operation, or a newer version has made it."""
 
     @classmethod
     def of(cls, word: object) -> Action:
@@ -44,7 +46,7 @@ class Action(StrEnum):
         Raises:
             InvalidInputError: there is no such action.
         """
-        words = [action.value for action in cls if action is not cls.ERASE]
+        words = [action.value for action in cls if action not in {cls.ERASE, cls.UNKNOWN}]
         if isinstance(word, str) and word in words:
             return cls(word)
         raise InvalidInputError({"action": [f"must be one of {', '.join(words)}"]})
@@ -65,6 +67,7 @@ _TAKES: Final[Mapping[Action, frozenset[State]]] = MappingProxyType(
         Action.KILL: UNFINISHED,
         Action.DELETE: FINAL | WAITING,
         Action.ERASE: FINAL,
+        Action.UNKNOWN: frozenset(),
     }
 )
 

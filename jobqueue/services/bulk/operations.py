@@ -143,7 +143,10 @@ class Operations:
             return None
         wait = 0.0
         try:
-            wait = await self._carry(taken, token)
+            if taken.new.action is Action.UNKNOWN:
+                await self.store.give_up(taken, token, taken.error or INTERNAL)
+            else:
+                wait = await self._carry(taken, token)
         except DatabaseError:
             # The outcome is not known. The next process that takes the operation finds out.
             raise

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from jobqueue.domain.access.access import ROLES, Scope
 from jobqueue.domain.access.token import Token
+from jobqueue.store.mongo.clock import EPOCH
 from jobqueue.store.mongo.database import guarded
 from jobqueue.store.mongo.driver import DuplicateKeyError
+from jobqueue.store.mongo.odd_values import date_or_none, mapping, text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -70,17 +72,29 @@ class TokenStore:
 
 
 def _token(document: Mapping[str, Any]) -> Token:
+    """Return the token of a document; one that another tool has spoilt may do nothing."""
+    roles, scope = document.get("roles"), _scope(document)
+    dates = {name: document.get(name) for name in ("expiresAt", "lastUsedAt", "revokedAt")}
+    is_sound = scope is not None and all(date is None or date_or_none(date) for date in dates.values())
     return Token(
         id=str(document["_id"]),
-        digest=str(document["digest"]),
-        name=str(document.get("name") or ""),
-        roles=frozenset(role for role in ROLES if role in document.get("roles", ())),
-        scope=Scope(
-            queues=tuple(str(queue) for queue in document.get("queues", ())),
-            meta=tuple((str(entry["path"]), entry["value"]) for entry in document.get("meta", ())),
-        ),
-        insert_at=document["insertAt"],
-        expires_at=document.get("expiresAt"),
-        last_used_at=document.get("lastUsedAt"),
-        revoked_at=document.get("revokedAt"),
+        digest=text(document.get("digest")) or "",
+        name=text(document.get("name")) or "",
+        roles=frozenset(role for role in ROLES if is_sound and isinstance(roles, list) and role in roles),
+        scope=scope or Scope(),
+        insert_at=date_or_none(document.get("insertAt")) or EPOCH,
+        expires_at=date_or_none(dates["expiresAt"]),
+        last_used_at=date_or_none(dates["lastUsedAt"]),
+        revoked_at=date_or_none(dates["revokedAt"]),
     )
+
+
+def _scope(document: Mapping[str, Any]) -> Scope | None:
+    """Return the scope of a token; ``None`` if it cannot be read, as less of a scope is more jobs."""
+    queues, meta = document.get("queues", []), document.get("meta", [])
+    if not isinstance(queues, list) or not isinstance(meta, list) or not all(isinstance(name, str) for name in queues):
+        return None
+    pairs = [(text(mapping(entry).get("path")), mapping(entry).get("value")) for entry in meta]
+    if any(path is None or isinstance(value, dict | list) for path, value in pairs):
+        return None
+    return Scope(queues=tuple(queues), meta=tuple((str(path), value) for path, value in pairs))

@@ -9,9 +9,13 @@ from typing import TYPE_CHECKING, Any, Final
 from jobqueue.domain.access.access import Scope
 from jobqueue.domain.bulk.operation import Action, NewOperation, Operation, Stage
 from jobqueue.domain.bulk.rules import NO_RULES, Pace, Results, Rules, Stopped, Watched, Why
+from jobqueue.domain.errors import InvalidInputError
 from jobqueue.domain.insight.audit import Actor
 from jobqueue.domain.jobs.step import UNFORGOTTEN, as_json
 from jobqueue.store.bulk import operation_statements
+from jobqueue.store.mongo.clock import EPOCH
+from jobqueue.store.mongo.odd_values import date_or_none, entries, id_or_none, ids, mapping, text, texts, whole
+from jobqueue.store.mongo.tolerant import typed
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -21,6 +25,13 @@ if TYPE_CHECKING:
 
 CAREFUL: Final = "carefulRequeue"
 """The stored action of a requeue with rules or a patch: a process that knows neither must not carry it out."""
+
+
+ACTIONS: Final = (CAREFUL, *(action.value for action in Action if action is not Action.UNKNOWN))
+"""The stored actions that this version can carry out."""
+UNREADABLE: Final = "another tool has changed the definition of this operation: it cannot be read"
+_STAGES: Final[dict[str | None, Stage]] = {stage.value: stage for stage in Stage}
+_WHYS: Final[dict[str | None, Why]] = {why.value: why for why in Why}
 
 
 def document(new: NewOperation, began: datetime, matched: int | None, *, is_exact: bool) -> Document:
@@ -71,40 +82,43 @@ def of_scope(scope: Scope) -> Document:
 
 
 def operation(stored: Document) -> Operation:
-    """Return the operation of a document."""
-    ending = stored.get("ending")
+    """Return the operation of a document; another tool may have spoilt it, and then its action is `Action.UNKNOWN`."""
+    ending = mapping(stored.get("ending"))
     if ending:
-        ended = {"state": ending["state"], "endAt": ending["at"], "error": ending["error"]}
+        ended = {"state": ending.get("state"), "endAt": ending.get("at"), "error": ending.get("error")}
         stored = stored | ended | {"stopped": ending.get("stopped")}
-    position = stored["position"]
+    try:
+        new, error = _new(stored), text(stored.get("error"))
+    except (KeyError, TypeError, ValueError, AttributeError, InvalidInputError):
+        new, error = _unknown(stored), UNREADABLE
     return Operation(
         id=str(stored["_id"]),
-        new=_new(stored),
-        by=stored["by"],
-        insert_at=stored["insertAt"],
-        end_at=stored["endAt"],
-        stage=Stage(stored["state"]),
-        matched=stored["matched"],
-        is_exact=stored["isExact"],
-        done=stored["done"],
-        skipped=stored["skipped"],
-        failed=stored["failed"],
-        failures=tuple(stored["failures"]),
-        error=stored["error"],
-        position=None if position is None else (position["insertAt"], str(position["id"])),
-        chosen=tuple(map(str, stored["chosen"])),
-        left=tuple(map(str, stored.get("left", ()))),
-        ahead=stored.get("ahead", False),
-        soon=stored.get("soon"),
-        receipt=stored.get("receipt"),
-        held_at=_held_at(stored.get("lease")),
-        stopped=_stopped(stored.get("stopped")),
+        new=new,
+        by=new.by.wire(),
+        insert_at=date_or_none(stored.get("insertAt")) or EPOCH,
+        end_at=date_or_none(stored.get("endAt")),
+        stage=_STAGES.get(text(stored.get("state")), Stage.FAILED),
+        matched=None if stored.get("matched") is None else whole(stored["matched"], 0),
+        is_exact=stored.get("isExact") is True,
+        done=whole(stored.get("done"), 0),
+        skipped=whole(stored.get("skipped"), 0),
+        failed=whole(stored.get("failed"), 0),
+        failures=_failures(stored.get("failures")),
+        error=error,
+        position=_position(stored.get("position")),
+        chosen=ids(stored.get("chosen")),
+        left=ids(stored.get("left")),
+        ahead=stored.get("ahead") is True,
+        soon=date_or_none(stored.get("soon")),
+        receipt=typed(dict, stored.get("receipt")),
+        held_at=_held_at(mapping(stored.get("lease"))),
+        stopped=_stopped(mapping(stored.get("stopped"))),
         **_watching(stored),
     )
 
 
 def _new(stored: Document) -> NewOperation:
-    by, scope = stored["by"], stored["scope"]
+    scope, action = stored["scope"], stored["action"]
     pace = stored.get("pace")
     rules = Rules(
         trial=stored.get("trial"),
@@ -112,42 +126,76 @@ def _new(stored: Document) -> NewOperation:
         pace=None if pace is None else Pace.of(pace),
         stop_after=stored.get("stopAfter"),
     )
+    rules.check()
+    if not isinstance(scope["queues"], list) or not isinstance(stored["all"], bool):
+        raise TypeError
     return NewOperation(
-        action=Action.REQUEUE if stored["action"] == CAREFUL else Action(stored["action"]),
-        by=Actor(name=by["name"], via=by["via"], address=by.get("from")),
-        filter=json.loads(stored["filter"]),
-        fingerprint=stored["fingerprint"],
+        action=Action.REQUEUE if action == CAREFUL else Action(action),
+        by=_author(stored),
+        filter=_checked(dict, json.loads(stored["filter"])),
+        fingerprint=_checked(str | None, stored["fingerprint"]),
         all=stored["all"],
-        changes=stored["changes"],
-        from_step=stored.get("fromStep", UNFORGOTTEN),
-        data_patch=stored.get("dataPatch"),
+        changes=_checked(dict, stored["changes"]),
+        from_step=_checked(str | None, stored["fromStep"]) if "fromStep" in stored else UNFORGOTTEN,
+        data_patch=_checked(dict | None, stored.get("dataPatch")),
         rules=rules if rules.watches else NO_RULES,
-        reason=stored["reason"],
-        scope=Scope(queues=tuple(scope["queues"]), meta=tuple((path, value) for path, value in scope["meta"])),
+        reason=text(stored.get("reason")),
+        scope=Scope(
+            queues=texts(scope["queues"]), meta=tuple((_checked(str, path), value) for path, value in scope["meta"])
+        ),
     )
 
 
 def _watching(stored: Document) -> dict[str, Any]:
     """Return the fields of an operation that watches its jobs."""
-    counts = stored.get("results", {})
+    counts = mapping(stored.get("results"))
+    watched = [job for job in entries(stored.get("watched")) if id_or_none(mapping(job).get("id"))]
     return {
-        "is_trial": stored.get("isTrial", False),
-        "watched": tuple(Watched(id=str(job["id"]), vanishes=job["vanishes"]) for job in stored.get("watched", ())),
-        "counts": Results(**{name: counts.get(name, 0) for name in ("succeeded", "failed", "unknown")}),
-        "failed_again": tuple(stored.get("failedAgain", ())),
-        "forgiven": stored.get("forgiven", 0),
-        "exhausted": stored.get("exhausted", False),
-        "turn_at": stored.get("turnAt"),
-        "news_at": stored.get("newsAt"),
+        "is_trial": stored.get("isTrial") is True,
+        "watched": tuple(Watched(id=str(job["id"]), vanishes=job.get("vanishes") is True) for job in watched),
+        "counts": Results(**{name: whole(counts.get(name), 0) for name in ("succeeded", "failed", "unknown")}),
+        "failed_again": _failures(stored.get("failedAgain")),
+        "forgiven": whole(stored.get("forgiven"), 0),
+        "exhausted": stored.get("exhausted") is True,
+        "turn_at": date_or_none(stored.get("turnAt")),
+        "news_at": date_or_none(stored.get("newsAt")),
     }
 
 
-def _held_at(lease: Document | None) -> datetime | None:
-    if lease is None or lease["token"] is None:
+def _unknown(stored: Document) -> NewOperation:
+    """Return what is known of a spoilt operation; it changes no job."""
+    return NewOperation(action=Action.UNKNOWN, by=_author(stored), reason=text(stored.get("reason")))
+
+
+def _author(stored: Document) -> Actor:
+    by = mapping(stored.get("by"))
+    return Actor(name=text(by.get("name")) or "?", via=text(by.get("via")) or "?", address=text(by.get("from")))
+
+
+def _checked(kind: Any, value: Any) -> Any:
+    if not isinstance(value, kind):
+        raise TypeError
+    return value
+
+
+def _failures(stored: object) -> tuple[dict[str, str], ...]:
+    found = [(id_or_none(mapping(entry).get("id")), text(mapping(entry).get("reason"))) for entry in entries(stored)]
+    return tuple({"id": known, "reason": reason or "?"} for known, reason in found if known is not None)
+
+
+def _position(stored: object) -> tuple[datetime, str] | None:
+    place = mapping(stored)
+    at, job_id = date_or_none(place.get("insertAt")), id_or_none(place.get("id"))
+    return None if at is None or job_id is None else (at, job_id)
+
+
+def _held_at(lease: Document) -> datetime | None:
+    until = date_or_none(lease.get("until"))
+    if until is None or lease.get("token") is None:
         return None
-    held_at: datetime = lease["until"] - timedelta(milliseconds=operation_statements.LEASE_MS)
-    return held_at
+    return until - timedelta(milliseconds=operation_statements.LEASE_MS)
 
 
-def _stopped(stopped: Document | None) -> Stopped | None:
-    return None if stopped is None else Stopped(why=Why(stopped["why"]), message=stopped["message"])
+def _stopped(stopped: Document) -> Stopped | None:
+    why = _WHYS.get(text(stopped.get("why")))
+    return None if why is None else Stopped(why=why, message=text(stopped.get("message")) or "?")

@@ -21,6 +21,7 @@ from jobqueue.store.mongo.clock import EPOCH, SERVER_NOW, is_over
 from jobqueue.store.mongo.tolerant import array, without
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
 
     from jobqueue.domain.bulk.operation import Tally
@@ -45,9 +46,10 @@ _ENDED: Final[dict[str, Any]] = {
 }
 
 
-def free() -> Document:
-    """Match running operations that no process holds."""
+def free(actions: Sequence[str]) -> Document:
+    """Match running operations with one of these stored actions that no process holds."""
     return {
+        "action": {"$in": list(actions)},
         "state": Stage.RUNNING.value,
         "lease.until": {"$type": "date"},
         "$expr": is_over("$lease.until", LEASE_MS),

@@ -152,8 +152,9 @@ class OperationStore:
 
     @guarded
     async def take(self, token: str, operation_id: str | None = None) -> Operation | None:
-        """Hold a free operation: a certain one, or the one that has waited longest."""
-        free = operation_statements.free() | ({"_id": ObjectId(operation_id)} if operation_id else {})
+        """Hold a free operation with an action of this version: a certain one, or the one that has waited longest."""
+        chosen: Document = {"_id": ObjectId(operation_id)} if operation_id else {}
+        free = operation_statements.free(operation_documents.ACTIONS) | chosen
         return await self._update(free, operation_statements.take(token), sort=[("lease.until", 1)])
 
     @guarded

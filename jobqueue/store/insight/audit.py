@@ -7,18 +7,21 @@ from typing import TYPE_CHECKING, Any, Final
 from bson import ObjectId
 
 from jobqueue.domain.access.masking import masked_queue
-from jobqueue.domain.insight.audit import AuditQuery, Entry
+from jobqueue.domain.insight.audit import Actor, AuditQuery, Entry
 from jobqueue.store.insight.audit_outbox import AuditOutbox
 from jobqueue.store.insight.audit_statements import bounded
+from jobqueue.store.mongo.clock import EPOCH
 from jobqueue.store.mongo.database import guarded
+from jobqueue.store.mongo.odd_values import date_or_none, mapping, text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from jobqueue.domain.insight.audit import Actor
     from jobqueue.store.mongo.database import Database
 
 _FIND_MS: Final = 5000
+UNKNOWN: Final = "?"
+"""The text in place of one that another tool has spoilt."""
 
 
 class AuditStore:
@@ -77,17 +80,21 @@ class AuditStore:
 
 
 def _entry(document: Mapping[str, Any]) -> Entry:
-    before, after = document["before"], document["after"]
-    if document["target"].get("kind") == "queue":
+    """Return the entry of a document; a field that another tool has spoilt says nothing."""
+    before, after = document.get("before"), document.get("after")
+    target, by = mapping(document.get("target")), mapping(document.get("by"))
+    if target.get("kind") == "queue":
         # Entries of earlier versions have whole URLs of webhooks.
         before, after = masked_queue(before), masked_queue(after)
     return Entry(
         id=str(document["_id"]),
-        at=document["at"],
-        by=document["by"],
-        action=document["action"],
+        at=date_or_none(document.get("at")) or EPOCH,
+        by=Actor(
+            name=text(by.get("name")) or UNKNOWN, via=text(by.get("via")) or UNKNOWN, address=text(by.get("from"))
+        ).wire(),
+        action=text(document.get("action")) or UNKNOWN,
         before=before,
         after=after,
-        target=document["target"],
+        target={name: text(target.get(name)) or UNKNOWN for name in ("kind", "name")},
         unconfirmed=bool(document.get("unconfirmed")),
     )

@@ -26,6 +26,7 @@ from jobqueue.store.mongo.driver import (
     UpdateOne,
     aggregate,
 )
+from jobqueue.store.mongo.odd_values import date_or_none, entries, mapping, whole
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -201,7 +202,7 @@ class RollupStore:
         collection = self.hours if hours else self.minutes
         total: Tally = {}
         async for document in collection.find({"_id": _within(since, until)}):
-            add_to(total, _tally(document.get("cells") or []))
+            add_to(total, _tally(document.get("cells")))
         return total
 
     @guarded
@@ -209,7 +210,7 @@ class RollupStore:
         """Return the kept minutes, or hours, of a span, each with its beginning."""
         collection = self.hours if hours else self.minutes
         found = collection.find({"_id": _within(since, until)})
-        return [(document["_id"], _tally(document.get("cells") or [])) async for document in found]
+        return [(document["_id"], _tally(document.get("cells"))) async for document in found]
 
     @guarded
     async def prune(self, minutes_until: datetime, hours_until: datetime) -> None:
@@ -285,22 +286,33 @@ def _cells(tally: Tally) -> list[Document]:
     ]
 
 
-def _tally(cells: Sequence[Mapping[str, Any]]) -> Tally:
-    return {
-        (cell["queue"], cell["type"]): Activity(
-            added=cell["added"],
-            attempts=Counter(cell["attempts"]),
-            ended=Counter(cell["ended"]),
-            starts={row["at"]: Starts(count=row["count"], waits=_numbers(row["waits"])) for row in cell["starts"]},
-            runs=_numbers(cell["runs"]),
-        )
-        for cell in cells
-    }
+def _tally(cells: Any) -> Tally:
+    """Return the numbers of a document; what another tool has spoilt counts as nothing."""
+    tally: Tally = {}
+    for cell in map(mapping, entries(cells)):
+        queue, kind = cell.get("queue"), cell.get("type")
+        if type(queue) is str and type(kind) is str:
+            tally[queue, kind] = Activity(
+                added=whole(cell.get("added"), 0),
+                attempts=Counter(_counts(cell.get("attempts"))),
+                ended=Counter(_counts(cell.get("ended"))),
+                starts={
+                    row["at"]: Starts(count=whole(row.get("count"), 0), waits=_numbers(row.get("waits")))
+                    for row in map(mapping, entries(cell.get("starts")))
+                    if date_or_none(row.get("at"))
+                },
+                runs=_numbers(cell.get("runs")),
+            )
+    return tally
+
+
+def _counts(stored: object) -> dict[str, int]:
+    return {name: whole(count, 0) for name, count in mapping(stored).items()}
 
 
 def _texts(counts: Mapping[int, int]) -> dict[str, int]:
     return {str(number): count for number, count in sorted(counts.items())}
 
 
-def _numbers(counts: Mapping[str, int]) -> Counter[int]:
-    return Counter({int(number): count for number, count in counts.items()})
+def _numbers(counts: object) -> Counter[int]:
+    return Counter({int(number): count for number, count in _counts(counts).items() if number.isdecimal()})

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain.queues.needs import ABILITIES
+from jobqueue.store.mongo.clock import EPOCH
 from jobqueue.store.mongo.database import guarded
 from jobqueue.store.mongo.driver import UpdateOne
+from jobqueue.store.mongo.odd_values import date_or_none, texts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
-    from datetime import datetime
 
     from jobqueue.store.mongo.database import Database
 
@@ -118,7 +120,8 @@ class WorkerStore:
 
         A sign far ahead of the present is older: the server's clock was set back.
         """
-        apart: Any = {"$abs": {"$subtract": ["$at", self._clock.present]}}
+        dated: Any = {"$cond": [{"$eq": [{"$type": "$at"}, "date"]}, "$at", EPOCH]}
+        apart: Any = {"$abs": {"$subtract": [dated, self._clock.present]}}
         recent = {"$lte": [apart, int(ALIVE_SECONDS * 1000)]}
         return _readable([document async for document in self.collection.find({"$expr": recent})])
 
@@ -172,8 +175,8 @@ def _worker(document: dict[str, Any]) -> Worker:
     posts = tuple(
         Registration(
             queue=str(post.get("queue")),
-            types=None if post.get("types") is None else tuple(post["types"]),
-            excluded=tuple(post.get("excluded") or ()),
+            types=None if post.get("types") is None else texts(post["types"]),
+            excluded=texts(post.get("excluded")),
             schemas=_pairs(post.get("schemas")),
         )
         for post in document.get("posts") or ()
@@ -183,12 +186,18 @@ def _worker(document: dict[str, Any]) -> Worker:
     return Worker(
         name=str(document["_id"]),
         posts=posts,
-        at=document["at"],
+        at=date_or_none(document.get("at")) or EPOCH,
         abilities=abilities,
-        is_alive=document.get("isAlive", True),
-        about={name: document[name] for name in ABOUT if name in document},
+        is_alive=document.get("isAlive") is not False,
+        about=_about(document),
         schedules=_pairs(document.get("schedules")),
     )
+
+
+def _about(document: dict[str, Any]) -> dict[str, Any]:
+    """Return what is known of a process: texts, the number ``pid``, and the date ``since``."""
+    kinds = {"host": str, "pid": int, "version": str, "since": datetime}
+    return {name: document[name] for name, kind in kinds.items() if isinstance(document.get(name), kind)}
 
 
 def _pairs(stored: object) -> tuple[tuple[str, str], ...]:

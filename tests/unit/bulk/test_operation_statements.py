@@ -19,9 +19,9 @@ ANN = Actor(name="ann", via="cli")
 
 
 def test_only_what_nobody_holds_is_taken_for_half_a_minute() -> None:
-    ended, _ = operation_statements.free()["$expr"]["$or"]
+    ended, _ = operation_statements.free(["kill"])["$expr"]["$or"]
     assert ended == {"$lte": ["$lease.until", "$$NOW"]}
-    assert operation_statements.free()["state"] == "running"
+    assert operation_statements.free(["kill"])["state"] == "running"
     assert operation_statements.take("t") == [{"$set": {"lease": {"token": {"$literal": "t"}, "until": UNTIL}}}]
     assert operation_statements.held(ID, "t") == {"_id": ObjectId(ID), "state": "running", "lease.token": "t"}
     assert operation_statements.renew() == [{"$set": {"lease.until": UNTIL}}]
