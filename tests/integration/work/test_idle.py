@@ -110,6 +110,7 @@ async def test_one_question_tells_of_all_work(idle_runtime: Runtime) -> None:
         ]
     )
     now = datetime.now(UTC)
+    held = {"state": "running", "action": "kill", "lease": {"until": now}}
     await idle_runtime.database.collection("operations").insert_one(held)
     await idle_runtime.database.collection("schedules").insert_one(
         {"_id": "s", "nextAt": now, "audit": [{"_id": ObjectId()}]}
