@@ -158,7 +158,7 @@ class PreviewResponse(Response):
     """The number of jobs that a filter finds, and the first few of them."""
 
     sparse = frozenset({"data_samples"})
-    action = fields.Text(spec={"enum": [action.value for action in Action]})
+    action = fields.Text(spec={"enum": [action.value for action in Action if action is not Action.UNKNOWN]})
     matched = fields.Whole(allow_none=True)
     is_exact = fields.Flag()
     samples = fields.Items(fields.Inner(BriefResponse))

@@ -66,8 +66,9 @@ ISOLATION = _isolation()
 
 
 def _heed_interrupts() -> None:
-    """Undo what a shell does to the programs that it runs in the background: they ignore SIGINT."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    """Undo what a shell and ``nohup`` do to programs in the background: they ignore SIGINT and SIGHUP."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 class Process:
