@@ -8,6 +8,7 @@ from jobqueue.api.http.json_body import read_body
 from jobqueue.api.http.json_reply import reply
 from jobqueue.api.http.keys import RUNTIME
 from jobqueue.api.jobs.handlers import path_id
+from jobqueue.api.jobs.idempotency_key import report_id
 from jobqueue.api.schemas.responses import StepResponse
 from jobqueue.api.security.caller import actor
 from jobqueue.api.steps import schemas
@@ -29,7 +30,10 @@ if TYPE_CHECKING:
 
 
 async def record(request: web.Request) -> web.Response:
-    """Keep the result of a step of a running job, and renew its lease; the first result of a name stays."""
+    """Keep the result of a step of a running job, and renew its lease; the first result of a name stays.
+
+    A step that must not run twice is in doubt if a request with another ``Idempotency-Key`` has begun it.
+    """
     job_id = path_id(request)
     body = await read_report(request, schemas.StepSchema)
     runtime = request.app[RUNTIME]
@@ -37,7 +41,7 @@ async def record(request: web.Request) -> web.Response:
     job = await claimed_job(request, job_id, token)
     _check_once(body)
     if body.get("once"):
-        return reply(schemas.RecordedResponse.of(await steps.begin_once(job, token, name)))
+        return reply(schemas.RecordedResponse.of(await steps.begin_once(job, token, name, key=report_id(request))))
     if body.get("not_done"):
         await steps.unmark(job, token, name)
         return reply(schemas.RecordedResponse.of(Recorded(result=None, existed=False)))

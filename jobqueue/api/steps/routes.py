@@ -39,6 +39,7 @@ ROUTES: Final = (
         ok(schemas.RecordedResponse),
         body=_STEP,
         operation="recordStep",
+        headers=("Idempotency-Key",),
     ),
     _route("GET", "/v1/jobs/{id}/steps/{step}", handlers.show, "read", ok(StepResponse), operation="getStep"),
     _route(

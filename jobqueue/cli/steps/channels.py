@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import secrets
 import socket
 from typing import TYPE_CHECKING, Any, Final, Protocol
 from urllib.parse import quote, urlsplit
@@ -233,7 +234,9 @@ class HttpChannel:
         return True, self._checked(status, body)["result"]
 
     def _begin_once(self, name: str) -> tuple[bool, Any]:
-        answer = self._checked(*self._call("POST", "/steps", {"token": self._token, "name": name, "once": True}))
+        body = {"token": self._token, "name": name, "once": True}
+        # A process of its own key: it cannot know whether one before it, under the same claim, has run the step.
+        answer = self._checked(*self._call("POST", "/steps", body, {"Idempotency-Key": secrets.token_hex(16)}))
         if answer.get("doubt"):
             self._checked(*self._call("POST", "/suspend", {"token": self._token, "doubt": name}))
             raise InDoubtError(name)
@@ -244,7 +247,7 @@ class HttpChannel:
         self._checked(*self._call("POST", "/steps", {"token": self._token, "name": self._name, "notDone": True}))
 
     def leave_doubt(self) -> None:
-        """Implement `Channel`: suspend the job, for the token of its claim allows to begin the step once more."""
+        """Implement `Channel`: suspend the job at once, as nothing else ends the script."""
         self._checked(*self._call("POST", "/suspend", {"token": self._token, "doubt": self._name}))
 
     def record(self, result: Any, seconds: float) -> Any:
@@ -295,10 +298,12 @@ class HttpChannel:
             items += page["items"]
         return items
 
-    def _call(self, method: str, path: str, body: dict[str, Any] | None = None) -> tuple[int, bytes]:
+    def _call(
+        self, method: str, path: str, body: dict[str, Any] | None = None, more: Mapping[str, str] | None = None
+    ) -> tuple[int, bytes]:
         kind = http.client.HTTPSConnection if self._url.scheme == "https" else http.client.HTTPConnection
         connection = kind(str(self._url.hostname), self._url.port, timeout=_HTTP_SECONDS)
-        headers = {"Authorization": f"Claim {self._token}", "Content-Type": "application/json"}
+        headers = {"Authorization": f"Claim {self._token}", "Content-Type": "application/json", **(more or {})}
         try:
             connection.request(method, self._job + path, None if body is None else json.dumps(body), headers)
             answer = connection.getresponse()

@@ -63,6 +63,7 @@ class Step:
         has_result: False where ``result`` says nothing: the step has none yet, or its result was not read.
         signal: the name of the signal that it waits for.
         once: of a step that must not run twice and has begun: the token of the claim under which it runs.
+        once_key: the key of the request that has begun such a step, if it had one.
     """
 
     name: str
@@ -80,6 +81,7 @@ class Step:
     has_result: bool = True
     signal: str | None = None
     once: str | None = None
+    once_key: str | None = None
     job_ids: int | None = None
     call: Call | None = None
 

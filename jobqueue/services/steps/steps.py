@@ -132,7 +132,7 @@ class Steps:
         if not await self._store.forget(job, token, name):
             raise await self._stale(job)
 
-    async def mark(self, job: Job, token: str, name: str, *, tries: int = 1) -> Step:
+    async def mark(self, job: Job, token: str, name: str, *, tries: int = 1, key: str | None = None) -> Step:
         """Return a step that must not run twice, marked as begun under this claim.
 
         A step that has finished is as it is. One with the mark of another claim is in doubt, and must not run.
@@ -142,21 +142,25 @@ class Steps:
         """
         check_name(name)
         await self.admission.check(job.queue)
-        step = await self._jobs.once.mark(job, token, name, tries=tries)
+        step = await self._jobs.once.mark(job, token, name, tries=tries, key=key)
         if step is None:
             raise await self._stale(job)
         return step
 
-    async def begin_once(self, job: Job, token: str, name: str) -> Recorded:
+    async def begin_once(self, job: Job, token: str, name: str, *, key: str | None = None) -> Recorded:
         """Mark a step that must not run twice, for a worker that polls; the step may run unless the reply objects.
+
+        A request with another key than the one that has begun the step comes from another process of the same start.
+        The step is in doubt then, as after the death of a whole worker.
 
         Raises:
             StaleTokenError, InvalidInputError: as `record`.
         """
-        step = await self.mark(job, token, name)
+        step = await self.mark(job, token, name, key=key)
         if step.is_finished:
             return Recorded(result=await self.loaded(job, step), existed=True)
-        return Recorded(result=None, existed=False, doubt=step.once != token or None)
+        is_other = key is not None and step.once_key is not None and step.once_key != key
+        return Recorded(result=None, existed=False, doubt=is_other or step.once != token or None)
 
     async def unmark(self, job: Job, token: str, name: str) -> None:
         """Take back the mark of a step: nothing has happened.

@@ -251,6 +251,7 @@ def _step(entry: Mapping[str, Any]) -> Step:
         call=_call(mapping(get("call"))),
         signal=text(get("signal")),
         once=text(get("once")),
+        once_key=text(get("onceKey")),
     )
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _STEPS: Final = array("$steps")
 
 
-def mark(token: str, name: str, now: Now, *, tries: int) -> list[Document]:
+def mark(token: str, name: str, now: Now, *, tries: int, key: str | None = None) -> list[Document]:
     """Mark a step as begun, unless it has finished or has a mark already.
 
     Args:
@@ -30,6 +30,7 @@ def mark(token: str, name: str, now: Now, *, tries: int) -> list[Document]:
         name: of the step.
         now: as in `statements`.
         tries: how often the step was begun in this run of the job.
+        key: of the request that begins it.
     """
     made = {
         "name": {"$literal": name},
@@ -40,6 +41,7 @@ def mark(token: str, name: str, now: Now, *, tries: int) -> list[Document]:
         "tries": tries,
         "size": 0,
         "once": {"$literal": token},
+        **({} if key is None else {"onceKey": key}),
     }
     others = {"$filter": {"input": _STEPS, "cond": {"$ne": ["$$this.name", {"$literal": name}]}}}
     is_settled = {"$and": [_is_named(name), {"$or": [_has_ended("$$this"), _is_marked("$$this")]}]}

@@ -31,14 +31,14 @@ class OnceStore:
         self._results = database.collection("steps")
 
     @guarded
-    async def mark(self, job: Job, token: str, name: str, *, tries: int) -> Step | None:
+    async def mark(self, job: Job, token: str, name: str, *, tries: int, key: str | None = None) -> Step | None:
         """Return a step, marked as begun unless it has finished or has a mark already; ``None`` if the claim is lost.
 
         Raises:
             InvalidInputError: the job has too many steps.
         """
         now = self._clock.present
-        update = [*once_statements.mark(token, name, now, tries=tries), *statements.renew(now)]
+        update = [*once_statements.mark(token, name, now, tries=tries, key=key), *statements.renew(now)]
         after = await self._jobs.find_one_and_update(
             statements.held(job.id, job.queue, token),
             update,

@@ -29,9 +29,10 @@ async def client(idle_runtime: Runtime) -> AsyncIterator[Client]:
         yield client
 
 
-async def post(client: Client, path: str, content: Any, status: int = 200) -> Any:
+async def post(client: Client, path: str, content: Any, status: int = 200, *, key: str | None = None) -> Any:
     body = io.BytesIO(json.dumps(content).encode())
-    answer = await client.post(f"/v1/{path}", data=body, headers={"Content-Type": "application/json"})
+    headers = {"Content-Type": "application/json"} | ({"Idempotency-Key": key} if key else {})
+    answer = await client.post(f"/v1/{path}", data=body, headers=headers)
     assert answer.status == status, (await answer.text())[:1000]
     return await answer.json(content_type=None)
 
@@ -68,6 +69,24 @@ async def parked(client: Client, runtime: Runtime) -> tuple[str, str]:
     told = await post(client, f"{path}/suspend", {"token": second, "doubt": "charge"})
     assert (told["state"], told["delayTil"]) == ("delayed", None)
     return path, first
+
+
+async def test_another_process_of_the_same_start_is_in_doubt(client: Client, idle_runtime: Runtime) -> None:
+    job = await add(idle_runtime)
+    _, token = await claim(client)
+    path, begin = f"jobs/{job.id}", {"token": token, "name": "charge", "once": True}
+    may_run = {"result": None, "existed": False}
+    # The second is the same request after a reply that was lost.
+    for _ in range(2):
+        assert await post(client, f"{path}/steps", begin, key="a") == may_run
+    assert await post(client, f"{path}/steps", begin, key="b") == may_run | {"doubt": True}
+    assert await post(client, f"{path}/steps", begin) == may_run
+    await post(client, f"{path}/steps", {"token": token, "name": "charge", "notDone": True})
+    assert await post(client, f"{path}/steps", begin, key="b") == may_run
+    refused = await post(client, f"{path}/steps", begin, 422, key="\u00e9")
+    assert "Idempotency-Key" in refused["errors"]
+    await post(client, f"{path}/suspend", {"token": token, "doubt": "charge"})
+    assert (await get(client, path))["wait"]["doubt"] == "charge"
 
 
 async def test_a_person_says_that_it_has_happened(client: Client, idle_runtime: Runtime) -> None:

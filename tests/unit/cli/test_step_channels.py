@@ -28,6 +28,7 @@ class Api(ThreadingHTTPServer):
         self.replies: Replies = {}
         self.requests: list[tuple[str, Any]] = []
         self.authorizations: set[str] = set()
+        self.keys: list[str | None] = []
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -47,6 +48,7 @@ class Handler(BaseHTTPRequestHandler):
         request = f"{method} {self.path.removeprefix(f'/base/v1/jobs/{JOB}')}"
         self.server.requests.append((request, json.loads(text) if text else None))
         self.server.authorizations.add(self.headers["Authorization"])
+        self.server.keys.append(self.headers["Idempotency-Key"])
         status, body = self.server.replies.get(request, (404, {"title": "Not Found"}))
         self.send_response(status)
         self.end_headers()
@@ -135,6 +137,17 @@ def test_a_step_that_never_runs_twice_suspends_the_job_when_it_fails(api: Api, c
     assert first == "POST /steps"
     assert path == ("POST /suspend" if last == "doubt" else "POST /steps")
     assert last in body
+
+
+def test_each_process_begins_a_step_that_never_runs_twice_under_a_key_of_its_own(api: Api) -> None:
+    api.replies = {"POST /steps": (200, {"result": None, "existed": False})}
+    for _ in range(2):
+        assert main(["step", "--once", "charge", "--", "echo", "paid"]) == 0
+    first, recorded, second, _ = api.keys
+    assert recorded is None
+    assert first
+    assert second
+    assert first != second
 
 
 def test_a_step_that_never_runs_twice_suspends_the_job_when_its_result_is_refused(api: Api) -> None:
