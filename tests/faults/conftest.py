@@ -19,11 +19,28 @@ if TYPE_CHECKING:
 DATABASE = "faults"
 
 
+@pytest.fixture(scope="session")
+def spare_nodes() -> Iterator[list[ReplicaSet]]:
+    """Keep replica sets that tests have left as they were, for the next tests."""
+    spare: list[ReplicaSet] = []
+    yield spare
+    for made in spare:
+        made.close()
+
+
 @pytest.fixture
-def one_node() -> Iterator[ReplicaSet]:
-    """Give a replica set of one node that may be killed."""
-    with ReplicaSet() as made:
+def one_node(spare_nodes: list[ReplicaSet]) -> Iterator[ReplicaSet]:
+    """Give a replica set of one node that may be killed, with an empty database."""
+    made = spare_nodes.pop() if spare_nodes else ReplicaSet().open()
+    try:
         yield made
+        if made.is_untouched:
+            with made.client() as client:
+                client.drop_database(DATABASE)
+            spare_nodes.append(made)
+    finally:
+        if made not in spare_nodes:
+            made.close()
 
 
 @pytest.fixture

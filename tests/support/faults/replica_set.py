@@ -38,13 +38,18 @@ T = TypeVar("T")
 
 
 class Node:
-    """One mongod."""
+    """One mongod.
+
+    Attributes:
+        is_untouched: it was neither killed nor stopped.
+    """
 
     def __init__(self, directory: Path, port: int) -> None:
         self._directory = directory
         self.port = port
         self._process: subprocess.Popen[bytes] | None = None
         self._stopped = False
+        self.is_untouched = True
 
     @property
     def address(self) -> str:
@@ -79,6 +84,7 @@ class Node:
 
     def kill(self) -> None:
         """Kill it without a chance to clean up."""
+        self.is_untouched = False
         if self._process is not None:
             self._process.kill()
             self._process.wait(10)
@@ -120,6 +126,7 @@ class Node:
             return None
 
     def _signal(self, number: signal.Signals) -> None:
+        self.is_untouched = False
         if self._process is not None:
             self._process.send_signal(number)
 
@@ -137,6 +144,15 @@ class ReplicaSet:
         self.nodes = [Node(directory / f"node{number}", port) for number, port in enumerate(free_ports(nodes))]
 
     def __enter__(self) -> Self:
+        return self.open()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def open(self) -> Self:
+        """Start it."""
         try:
             for node in self.nodes:
                 node.start()
@@ -147,14 +163,15 @@ class ReplicaSet:
                 client.admin.command("replSetInitiate", {"_id": "faults", "members": members, "settings": _SETTINGS})
             self.wait_all(steady=0)
         except BaseException:
-            self._end()
+            self.close()
             raise
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._end()
+    def close(self) -> None:
+        """Kill it, and delete its data."""
+        for node in self.nodes:
+            node.kill()
+        self._stack.close()
 
     @property
     def url(self) -> str:
@@ -192,8 +209,14 @@ class ReplicaSet:
 
         _wait(are_well, "not all members are well")
 
+    @property
+    def is_untouched(self) -> bool:
+        """True if all its nodes have run from the beginning, and none was asked to step down."""
+        return all(node.is_untouched for node in self.nodes)
+
     def step_down(self) -> None:
         """Make the primary give up its role."""
+        self.nodes[0].is_untouched = False
         with self.wait_primary().direct() as client, contextlib.suppress(PyMongoError):
             client.admin.command("replSetStepDown", 10, secondaryCatchUpPeriodSecs=5)
 
@@ -221,11 +244,6 @@ class ReplicaSet:
             member["state"] in {PRIMARY, SECONDARY} and (newest - member["optimeDate"]).total_seconds() < _LAG_SECONDS
             for member in members
         )
-
-    def _end(self) -> None:
-        for node in self.nodes:
-            node.kill()
-        self._stack.close()
 
 
 def start_mongod(directory: Path, port: int, *options: str, restore_signals: bool = True) -> subprocess.Popen[bytes]:
