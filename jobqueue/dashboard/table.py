@@ -27,6 +27,7 @@ from jobqueue.dashboard.jobs.detail.log import LOG
 from jobqueue.dashboard.jobs.detail.value import VALUE
 from jobqueue.dashboard.jobs.search.page import JOBS
 from jobqueue.dashboard.queues.acts import PAUSE, RESUME
+from jobqueue.dashboard.queues.edit.page import EDIT
 from jobqueue.dashboard.queues.queue import QUEUE
 from jobqueue.dashboard.queues.queues import QUEUES
 from jobqueue.dashboard.schedules.acts import SCHEDULE_ACTS
@@ -66,6 +67,7 @@ TABLE: Final[tuple[Page, ...]] = (
     INBOX,
     QUEUES,
     QUEUE,
+    EDIT,
     PAUSE,
     RESUME,
     SCHEDULES,

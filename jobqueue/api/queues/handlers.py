@@ -51,21 +51,29 @@ async def show(request: web.Request) -> web.Response:
 
 
 async def put(request: web.Request) -> web.Response:
-    """Replace a queue's configuration; only this reply shows a secret that is made now."""
+    """Replace a queue's configuration; only this reply shows a secret that is made now.
+
+    With ``dryRun`` nothing changes: the reply is the configuration as it would be.
+    """
     name = path_queue(request)
     body = await _read(request)
     _check(body)
     queues = request.app[RUNTIME].queues
-    config, secrets = await queues.put(name, body, by=actor(request), only=preconditions(request))
+    only, is_dry = preconditions(request), request[QUERY]["dry_run"]
+    config, secrets = await queues.put(name, body, by=actor(request), only=only, dry_run=is_dry)
     return await _changed(request, name, config, secrets)
 
 
 async def patch(request: web.Request) -> web.Response:
-    """Change a queue's configuration by a JSON Merge Patch (RFC 7396); ``null`` gives the default."""
+    """Change a queue's configuration by a JSON Merge Patch (RFC 7396); ``null`` gives the default.
+
+    With ``dryRun`` nothing changes: the reply is the configuration as it would be.
+    """
     name = path_queue(request)
     body = await _read(request, media_types=PATCHES)
     queues = request.app[RUNTIME].queues
-    config, secrets = await queues.patch(name, body, by=actor(request), only=preconditions(request))
+    only, is_dry = preconditions(request), request[QUERY]["dry_run"]
+    config, secrets = await queues.patch(name, body, by=actor(request), only=only, dry_run=is_dry)
     return await _changed(request, name, config, secrets)
 
 

@@ -27,6 +27,12 @@ class DeleteQueueQuery(Query):
     force = FlagText()
 
 
+class ChangeQueueQuery(Query):
+    """Options of a change of a queue."""
+
+    dry_run = FlagText(data_key="dryRun")
+
+
 class ChangesQuery(Query):
     """A page of changes of a queue."""
 
