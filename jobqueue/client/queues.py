@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 from jobqueue.client import views
 from jobqueue.client.calls import Calls, pairs, view
 from jobqueue.client.forms import given
+from jobqueue.client.webhook_views import WebhookTestView
 from jobqueue.domain.jobs import json_reading
 from jobqueue.domain.jobs.checks import check_queue
 from jobqueue.domain.jobs.job import DEFAULT_QUEUE
@@ -85,6 +86,15 @@ class QueueCalls(Calls):
         body = {"type": kind}
         read = view(views.QueueView)
         return await self._read(read, "POST", "queues", check_queue(queue), "rotate-secret", body=body, safe=False)
+
+    async def test_webhook(self, queue: str, kind: str) -> WebhookTestView:
+        """Send a signed ping to the webhook of a job type, and return the answer of its receiver.
+
+        Raises:
+            ServerUnreachableError: there was no answer. The call is not repeated by itself.
+        """
+        read, body = view(WebhookTestView), {"type": kind}
+        return await self._read(read, "POST", "queues", check_queue(queue), "test-webhook", body=body, safe=False)
 
     def changes(self, queue: str) -> AsyncIterator[views.ChangeView]:
         """Yield the changes of a queue's configuration, newest first."""

@@ -100,6 +100,16 @@ ROUTES: Final = (
     ),
     _route(
         "POST",
+        "/v1/queues/{queue}/test-webhook",
+        handlers.test_webhook,
+        "admin",
+        ok(schemas.WebhookTestResponse, "the answer of the receiver, or why there is none"),
+        body=Body(schemas.TestWebhookSchema, {"type": "thumbnail"}),
+        errors=(404,),
+        operation="testQueueWebhook",
+    ),
+    _route(
+        "POST",
         "/v1/queues/{queue}/pause",
         handlers.pause,
         "admin",

@@ -147,6 +147,32 @@ class RotateSchema(Strict):
     type = fields.Text(required=True, spec=json_types.TYPE)
 
 
+class TestWebhookSchema(Strict):
+    """The webhook that gets a ping."""
+
+    type = fields.Text(required=True, spec=json_types.TYPE)
+
+
+class PingErrorResponse(Response):
+    """The reason why a job would have failed, of a `JobError`."""
+
+    kind = fields.Text()
+    message = fields.Text()
+
+
+class WebhookTestResponse(Response):
+    """A test of a webhook, of a `WebhookTest`."""
+
+    type = fields.Text()
+    id = fields.Text(spec={"description": "the `webhook-id`"})
+    at = fields.Moment()
+    ok = fields.Flag(spec={"description": "the status is one from 200 to 299, and the reply is whole"})
+    status = fields.Whole(allow_none=True, spec={"description": "null without a reply"})
+    seconds = fields.Number()
+    excerpt = fields.Text(spec={"description": "the first 2 KiB of the reply, secrets masked"})
+    error = fields.Inner(PingErrorResponse, allow_none=True)
+
+
 class QueueConfigResponse(Response):
     """The configuration of a queue, its secrets masked but for one made just now."""
 

@@ -101,7 +101,7 @@ def _limits(changed: set[str], queue: Mapping[str, Any], after: Mapping[str, Any
         return
     if "limitBy" in changed:
         yield Effect("pending", _grouping(after))
-    each = " each" if after["limitBy"] and after["limitBy"] == queue["limitBy"] else ""
+    each = " for each value" if after["limitBy"] and after["limitBy"] == queue["limitBy"] else ""
     yield from _drain(queue, after, load, each)
     yield from _above(after, load)
     if after["rate"] is None and queue["rate"] is not None:
@@ -132,8 +132,9 @@ def _drain(queue: Mapping[str, Any], after: Mapping[str, Any], load: _Load, each
     elif then is None:
         yield Effect("pending", f"{waits}. {_unknown(after)}")
     else:
-        compared = "" if now is None or queue["limitBy"] != after["limitBy"] else f"; now {_about(now)}"
-        yield Effect("pending", f"{waits}. With these limits{each} they have started in {_about(then)}{compared}.")
+        known = now is not None and queue["limitBy"] == after["limitBy"]
+        compared = f"; now {_about(now)}" if known and now is not None and _about(now) != _about(then) else ""
+        yield Effect("pending", f"{waits}. With these limits{each} the last one starts {_about(then)}{compared}.")
 
 
 def _unknown(after: Mapping[str, Any]) -> str:
@@ -153,7 +154,7 @@ def _seconds(config: Mapping[str, Any], load: _Load) -> float | None:
 
 
 def _about(seconds: float) -> str:
-    return f"about {span(seconds)}" if seconds >= 1 else "a second"
+    return f"in about {span(seconds)}" if seconds >= 1 else "at once"
 
 
 def _above(after: Mapping[str, Any], load: _Load) -> Iterator[Effect]:

@@ -108,7 +108,7 @@ GROUPS: Final[Sequence[tuple[str, Sequence[Setting]]]] = (
             Setting("backoff", "Backoff", "json", help="As 60, or [10, 60, 600]: the last one repeats."),
             Setting("lease", "Lease", "seconds", help="A claim lasts so long without a heartbeat."),
             Setting("timeout", "Timeout", "seconds", "none", "An attempt may run so long."),
-            Setting("startBefore", "Start before", "seconds", "never too late", "After it is due; then it is killed."),
+            Setting("startBefore", "Start before", "seconds", "never", "After it is due; then it is killed."),
             Setting("priority", "Priority", "whole", help="The highest runs first."),
             Setting("onSuccessDelete", "Delete", "flag", help="Delete jobs when they succeed."),
             Setting("check", "Check", "flag", help="Refuse data that fits no schema of a living worker."),
