@@ -49,8 +49,9 @@ class _Subject:
 
     @property
     def shown(self) -> dict[str, str]:
-        """The texts of the fields by name, without those that are empty."""
-        return {name: text for name, text in _texts(self.queue).items() if text}
+        """The texts of the fields that the form shows, by name, without those that are empty."""
+        some = dict(list(self.queue["processors"].items())[: processors.MOST])
+        return {name: text for name, text in _texts({**self.queue, "processors": some}).items() if text}
 
 
 async def _subject(view: View) -> _Subject:
@@ -77,6 +78,7 @@ async def _load(view: View) -> dict[str, Any]:
     return {
         "form": form,
         "groups": _groups(form.fields),
+        "wrong": [each for each in form.fields if each.problem],
         "looked": None if made else preview,
         "made": _secrets(made) if made else {},
         "note": note,
@@ -205,8 +207,10 @@ async def _put_back(view: View, it: _Subject) -> tuple[Sent, str]:
     change, before, after = await earlier(view, view.path("name"), view.query(PUT_BACK))
     old, new = _texts(before), _texts(after)
     present = _texts(it.queue)
-    typed = {name: text for name, text in present.items() if not _is_flag(name) or text}
-    for name in [name for name in {**old, **new} if old.get(name) != new.get(name)]:
+    changed = [name for name in {**old, **new} if old.get(name) != new.get(name)]
+    hooks = {name.partition(".")[0] for name in changed if processors.is_name(name)}
+    typed = it.shown | {name: text for name, text in present.items() if name.partition(".")[0] in hooks}
+    for name in changed:
         typed.pop(name, None)
         if old.get(name) or (name in old and not _is_flag(name)):
             typed[name] = old[name]

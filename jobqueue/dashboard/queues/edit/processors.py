@@ -36,11 +36,17 @@ def prefix(kind: str) -> str:
     return _MARK + hashlib.sha256(kind.encode("utf-8", "surrogatepass")).hexdigest()[:10]
 
 
+def is_name(name: str) -> bool:
+    """Tell whether a name is that of a field of a processor."""
+    return name.startswith(_MARK)
+
+
 def fields(config: Mapping[str, Any], typed: Mapping[str, str]) -> list[Field]:
     """Return the fields of the processors that there are, of those that were typed, and of a new one."""
     found: list[Field] = []
-    there = dict(list(config["processors"].items())[:MOST])
-    for kind, processor in there.items():
+    asked = [kind for _, kind in _named(typed) if kind in config["processors"]]
+    for kind in dict.fromkeys([*list(config["processors"])[:MOST], *asked]):
+        processor = config["processors"][kind]
         chosen = _typed_kind(typed, kind)
         # Somebody has made another kind of it meanwhile, or an earlier kind is put back.
         is_other = chosen is not None and chosen != processor["kind"]

@@ -14,6 +14,7 @@ from jobqueue.domain.errors import InvalidInputError
 from jobqueue.domain.insight.audit import Actor
 from tests.support.browser.forms import PAGE, fields, opened, send
 from tests.support.browser.html import first, parsed, words
+from tests.support.browser.visit import MOST_BYTES
 from tests.support.factories import add, claim
 
 if TYPE_CHECKING:
@@ -153,6 +154,7 @@ async def test_what_is_wrong_names_the_field_and_all_that_was_typed_stays(client
         (f"{at}.headers", "must be a JSON object"),
         ("new.type", "is required for a new processor"),
     ):
+        assert page.select(f"main a[href='#f-{name}']"), name
         assert text.lower() in words(first(page, f"[id='p-{name}']")).lower(), name
     kept = fields(first(page, "main form[method=post]"))
     assert {name: kept[name] for name in wrong} == wrong
@@ -269,6 +271,23 @@ async def test_earlier_values_are_put_back_by_the_same_form(client: Client, idle
     assert "send the whole URL" in words(first(page, f"[id='p-{at}.url']"))
     for wrong in ("x", "0" * 24, "f" * 24):
         assert (await client.get(f"{EDIT}?put={wrong}", headers=PAGE)).status == 404
+
+
+async def test_a_form_with_many_processors_stays_small(client: Client, idle_runtime: Runtime) -> None:
+    hooks = {f"kind-{number:02}": {**HOOK, "timeout": 10 + number} for number in range(processors.MOST + 5)}
+    await idle_runtime.queues.patch("media", {"processors": {"a.b": None, "c": None, **hooks}}, by=ANN)
+    last = f"kind-{processors.MOST + 4}"
+    await idle_runtime.queues.patch("media", {"processors": {last: {"timeout": 5}}}, by=ANN)
+    reply = await client.get(EDIT, headers=PAGE)
+    text = await reply.text()
+    assert len(text.encode()) <= MOST_BYTES
+    assert "5 further processors stay as they are" in words(parsed(text))
+    newest = (await changes(client))[0]
+    page = parsed(await (await client.get(f"{EDIT}?put={newest['id']}", headers=PAGE)).text())
+    row = f"processors.{last}.timeout 5 {10 + processors.MOST + 4}"
+    assert [words(row) for row in page.select("#looked tbody tr")] == [row]
+    await saved(client, page)
+    assert (await config(client))["processors"][last]["timeout"] == 10 + processors.MOST + 4
 
 
 async def test_a_program_previews_and_puts_back_by_the_same_calls(client: Client) -> None:
