@@ -19,7 +19,7 @@ _LONGEST: Final = 60
 
 async def _load_pause(view: View) -> dict[str, Any]:
     name = view.path("name")
-    queue, tag = await the_queue(view)
+    queue, tag = await the_queue(view, anyway=view.sent is not None)
     counts = queue["counts"]
     is_paused = queue["paused"]
     form = Form(
@@ -48,7 +48,7 @@ async def _load_pause(view: View) -> dict[str, Any]:
 
 async def _act_pause(view: View, sent: Sent) -> Deed:
     name = view.path("name")
-    queue, _ = await the_queue(view)
+    queue, _ = await the_queue(view, anyway=True)
     call = _pause(name, sent.text("reason"), sent.text(MATCH), is_paused=queue["paused"])
     return Deed(call=call, said="The queue is paused.", to=back(name)[0])
 

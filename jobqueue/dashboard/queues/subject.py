@@ -20,15 +20,23 @@ DEFAULTS: Final = queue_form(QueueConfig())
 _LONGEST: Final = 60
 
 
-async def the_queue(view: View) -> tuple[dict[str, Any], str]:
+async def the_queue(view: View, *, anyway: bool = False) -> tuple[dict[str, Any], str]:
     """Return the queue of a page's path, and its tag.
+
+    Args:
+        view: of the page.
+        anyway: also if nothing has this name, as for a form whose queue was deleted meanwhile.
 
     Raises:
         NotFoundError: no configuration and no job has this name.
     """
     name = view.path("name")
     queue, tag = await view.ask_tagged(f"/v1/queues/{quoted(name)}")
-    if not any(queue["counts"].values()) and all(queue[field] == value for field, value in DEFAULTS.items()):
+    if (
+        not anyway
+        and not any(queue["counts"].values())
+        and all(queue[field] == value for field, value in DEFAULTS.items())
+    ):
         raise NotFoundError("queue", name)
     return queue, tag
 

@@ -54,23 +54,24 @@ class _Subject:
         return {name: text for name, text in _texts({**self.queue, "processors": some}).items() if text}
 
 
-async def _subject(view: View) -> _Subject:
-    return _Subject(*await the_queue(view))
+async def _subject(view: View, *, is_sent: bool) -> _Subject:
+    return _Subject(*await the_queue(view, anyway=is_sent))
 
 
 async def _load(view: View) -> dict[str, Any]:
-    it = await _subject(view)
+    it = await _subject(view, is_sent=view.sent is not None)
     sent, note = view.sent, ""
     if sent is None and view.query(PUT_BACK):
         sent, note = await _put_back(view, it)
     preview = sent.preview if sent else None
     made = preview if preview and "processors" in preview else None
     typed = {} if sent is None or made else sent.values
+    seen = {} if sent is None else _seen(sent, it)
     form = Form(
         title=f"Edit {shorten(view.path('name'), _LONGEST)}",
         button=f"Save {count(len(preview['rows']), 'change')}" if preview and not made else "Save",
         call=_call(view, it.tag, preview["body"] if preview and not made else {"concurrency": it.queue["concurrency"]}),
-        fields=[*settings.fields(it.queue), *processors.fields(it.queue, typed), *await _hidden(view, it)],
+        fields=[*settings.fields(it.queue), *processors.fields(it.queue, typed, seen), *await _hidden(view, it)],
         back=back(view.path("name")),
     )
     if sent is not None and not made:
@@ -90,7 +91,7 @@ async def _load(view: View) -> dict[str, Any]:
 
 
 async def _act(view: View, sent: Sent) -> Deed | Preview:
-    it = await _subject(view)
+    it = await _subject(view, is_sent=True)
     body = _patch(it, sent)
     name = view.path("name")
     call = _call(view, sent.text(MATCH), body)
@@ -227,7 +228,7 @@ async def _put_back(view: View, it: _Subject) -> tuple[Sent, str]:
         is_same = "form" in error.problems
         text = _SAME if is_same else _UNUSABLE
         preview, trouble = None, Trouble(status=422, text=text, fields={} if is_same else error.problems)
-    values = {name: value for name, value in typed.items() if name not in (MATCH, _SEEN, _SINCE)}
+    values = {name: value for name, value in typed.items() if name not in (MATCH, _SINCE)}
     return Sent(values=values, lists={}, preview=preview, trouble=trouble), line["who"]
 
 

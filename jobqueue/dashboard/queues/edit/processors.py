@@ -41,19 +41,26 @@ def is_name(name: str) -> bool:
     return name.startswith(_MARK)
 
 
-def fields(config: Mapping[str, Any], typed: Mapping[str, str]) -> list[Field]:
-    """Return the fields of the processors that there are, of those that were typed, and of a new one."""
+def fields(config: Mapping[str, Any], typed: Mapping[str, str], seen: Mapping[str, str]) -> list[Field]:
+    """Return the fields of the processors that there are, of those that were typed, and of a new one.
+
+    Args:
+        config: of the queue.
+        typed: texts by name; none for a form that nobody has sent.
+        seen: the texts that were there before. Of a processor that is gone only what was touched is shown.
+    """
     found: list[Field] = []
     asked = [kind for _, kind in _named(typed) if kind in config["processors"]]
     for kind in dict.fromkeys([*list(config["processors"])[:MOST], *asked]):
         processor = config["processors"][kind]
         chosen = _typed_kind(typed, kind)
         # Somebody has made another kind of it meanwhile, or an earlier kind is put back.
-        is_other = chosen is not None and chosen != processor["kind"]
+        is_other = chosen is not None and chosen != processor["kind"] and _is_touched(typed, seen, prefix(kind))
         found += _fields(kind, {"kind": chosen}, is_there=False) if is_other else _fields(kind, processor)
     for at, kind in _named(typed):
         chosen = _typed_kind(typed, kind)
-        if kind not in config["processors"] and f"{at}.gone" not in typed and chosen is not None:
+        is_gone = kind not in config["processors"] and f"{at}.gone" not in typed
+        if is_gone and chosen is not None and _is_touched(typed, seen, at):
             found += _fields(kind, {"kind": chosen}, is_there=False)
     return [*found, *_new_fields(typed)]
 
@@ -102,6 +109,12 @@ def shown(config: Mapping[str, Any]) -> dict[str, str]:
     return found
 
 
+def _is_touched(typed: Mapping[str, str], seen: Mapping[str, str], at: str) -> bool:
+    """Tell whether the fields of a processor differ from what was there before."""
+    names = [name for name in typed if name.startswith(f"{at}.")]
+    return any(typed[name].strip() != seen.get(name, "") for name in names)
+
+
 def _typed_kind(typed: Mapping[str, str], kind: str) -> str | None:
     """Return the kind of processor that a form had for a type of job, if it had one."""
     chosen = typed.get(f"{prefix(kind)}.kind")
@@ -147,7 +160,8 @@ def patch(typed: Mapping[str, str], seen: Mapping[str, str], present: Mapping[st
             if there is not None:
                 body[kind] = None
         elif there is None or _typed_kind(typed, kind) not in (None, there["kind"]):
-            body[kind] = _whole(typed, at, kind, problems)
+            if _is_touched(typed, seen, at):
+                body[kind] = _whole(typed, at, kind, problems)
         elif changes := _changes(typed, seen, at, kind, there, problems):
             body[kind] = changes
     _add_new(body, typed, present, problems)

@@ -12,10 +12,11 @@ from jobqueue.dashboard.frame.texts import NONE
 from jobqueue.dashboard.queues.edit import processors, settings
 from jobqueue.domain.errors import InvalidInputError
 from jobqueue.domain.insight.audit import Actor
-from tests.support.browser.forms import PAGE, fields, opened, send
+from jobqueue.domain.work.verdict import Success
+from tests.support.browser.forms import OWN, PAGE, fields, opened, send
 from tests.support.browser.html import first, parsed, words
 from tests.support.browser.visit import MOST_BYTES
-from tests.support.factories import add, claim
+from tests.support.factories import add, claim, claimed_job
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -135,6 +136,74 @@ async def test_two_people_who_edit_the_same_queue_lose_nothing(client: Client, i
     assert after["rate"]["limit"] == 20
 
 
+async def test_a_queue_that_is_deleted_meanwhile_loses_nothing_that_was_typed(
+    client: Client, idle_runtime: Runtime
+) -> None:
+    form = await opened(client, EDIT) | {"concurrency": "2"}
+    pause = await opened(client, "/queues/media/pause") | {"reason": "typed"}
+    await idle_runtime.queues.delete("media", by=ANN)
+    page = await shown(client, form, 412)
+    assert f"concurrency 4 → {NONE}" in words(first(page, "#meanwhile"))
+    values = fields(first(page, "main form[method=post]"))
+    assert (values["concurrency"], values["rate.limit"]) == ("2", "")
+    assert "is not there now" not in words(page), "nobody has touched the processors"
+    page = await shown(client, pause, 412, "/queues/media/pause")
+    assert first(page, "#f-reason")["value"] == "typed"
+    await saved(client, await shown(client, values))
+    assert (await config(client))["concurrency"] == 2
+
+
+async def test_effects_are_told_in_words(client: Client, idle_runtime: Runtime) -> None:
+    await idle_runtime.queues.put("media", {"limitBy": "meta.user", "concurrency": 4}, by=ANN)
+    for user in (1, 1, 1, 2):
+        await add(idle_runtime, queue="media", meta={"user": user})
+    for _ in range(3):
+        await claim(idle_runtime, "media")
+    done = await claimed_job(idle_runtime, queue="media", priority=9, meta={"user": 3})
+    await idle_runtime.work.settle(done.job, done.token, Success())
+    for typed, told in (
+        ({"concurrency": "1"}, "above the new limit: they finish."),
+        ({"concurrency": ""}, "Any number of jobs may run at a time."),
+        ({"concurrency": "", "rate.limit": "1", "rate.per": "1m"}, "With these limits for each value the last one"),
+        ({"limitBy": ""}, "The limits hold for the whole queue together"),
+        ({"limitBy": "meta.x"}, "Nobody has counted yet how many of them have which value."),
+        ({"limitBy": "meta.x", "concurrency": ""}, "There is no limit yet that could hold for each value of meta.x."),
+        (
+            {"breaker.per": "type", "breaker.failures": "1"},
+            "After 1 failed attempt in a row nothing of that type",
+        ),
+        ({"retention.success": "30d"}, "none is that old yet"),
+        ({"retention.success": "0.001"}, "1 job that succeeded more than"),
+        ({"paused": "1", "pauseReason": "x"}, "Nothing starts any more until the queue is resumed."),
+        ({"maxRetries": "5"}, "fails as endless"),
+        ({"check": "1"}, "The check of data concerns only jobs that are added from now on."),
+        ({"new.type": "*", "new.kind": "command", "new.name": "x"}, "Jobs of all other types run the command x"),
+    ):
+        page = await shown(client, await opened(client, EDIT) | typed)
+        assert told in words(first(page, "#effects")), words(first(page, "#effects"))
+    assert len(await changes(client)) == 2
+
+
+async def test_a_token_of_one_queue_edits_this_queue_only(idle_runtime: Runtime) -> None:
+    for name in ("mine", "theirs"):
+        await idle_runtime.queues.put(name, {"concurrency": 4}, by=ANN)
+    _, token = await idle_runtime.access.create(roles=["admin"], queues=["mine"], by=ANN)
+    async with TestClient(TestServer(make_app(idle_runtime, open_to_all=False))) as client:
+        await client.post("/login", data={"token": token}, headers=OWN)
+        form = await opened(client, "/queues/mine/edit") | {
+            "rate.limit": "5",
+            "rate.per": "60",
+            "retention.failed": "1h",
+        }
+        page = await shown(client, form, path="/queues/mine/edit")
+        do = str(first(page, "#looked button[name=do]")["value"])
+        await shown(client, fields(first(page, "main form[method=post]")) | {"do": do}, 303, "/queues/mine/edit")
+        for path in ("edit", "test"):
+            assert (await client.get(f"/queues/theirs/{path}", headers=PAGE)).status in {403, 404}
+            assert (await send(client, f"/queues/theirs/{path}", form)).status in {403, 404}
+    assert (await idle_runtime.queues.tagged("theirs"))[0].concurrency == 4
+
+
 async def test_what_is_wrong_names_the_field_and_all_that_was_typed_stays(client: Client) -> None:
     at = processors.prefix("a.b")
     wrong = {
@@ -185,6 +254,7 @@ async def test_processors_are_added_changed_and_removed_and_their_secrets_stay(
     client: Client, idle_runtime: Runtime
 ) -> None:
     hook, command = processors.prefix("a.b"), processors.prefix("c")
+    await idle_runtime.queues.rotate("media", "a.b", by=ANN)
     secret = getattr((await idle_runtime.queues.tagged("media"))[0].processors["a.b"], "secret", "")
     typed = {
         f"{hook}.timeout": "2m",
@@ -204,6 +274,7 @@ async def test_processors_are_added_changed_and_removed_and_their_secrets_stay(
     one: Any = after.processors["a.b"]
     assert (one.secret, one.url, one.timeout) == (secret, HOOK["url"], 120)
     assert one.headers == {"X-A": "abc", "X-C": "new"}
+    assert len(one.previous_secrets) == 1, "what the form does not know stays"
     assert set(after.processors) == {"a.b", "<b>"}
     assert getattr(after.processors["<b>"], "secret", "-") in made
     # A processor that somebody has removed meanwhile stays in the form with what was typed.
