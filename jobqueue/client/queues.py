@@ -14,6 +14,7 @@ from jobqueue.domain.jobs.job import DEFAULT_QUEUE
 from jobqueue.domain.jobs.json_form import new_job as new_form
 from jobqueue.domain.queues.queue_options import QueueOptions, queue_changes
 from jobqueue.domain.schedules.schedule import check_job
+from jobqueue.domain.work.processing import LONGEST_PING
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -64,7 +65,7 @@ class QueueCalls(Calls):
         Args:
             queue: its name.
             paused: or resume it.
-            reason: of the pause, for people.
+            reason: of the pause, for people; without one a queue that is paused already keeps its reason.
         """
         body = {"reason": reason} if paused and reason is not None else None
         await self._send("POST", "queues", check_queue(queue), "pause" if paused else "resume", body=body)
@@ -93,8 +94,8 @@ class QueueCalls(Calls):
         Raises:
             ServerUnreachableError: there was no answer. The call is not repeated by itself.
         """
-        read, body = view(WebhookTestView), {"type": kind}
-        return await self._read(read, "POST", "queues", check_queue(queue), "test-webhook", body=body, safe=False)
+        call: dict[str, Any] = {"body": {"type": kind}, "safe": False, "wait": LONGEST_PING}
+        return await self._read(view(WebhookTestView), "POST", "queues", check_queue(queue), "test-webhook", **call)
 
     def changes(self, queue: str) -> AsyncIterator[views.ChangeView]:
         """Yield the changes of a queue's configuration, newest first."""

@@ -14,6 +14,7 @@ from jobqueue.cli.render.options import command_options
 from jobqueue.cli.render.tables import Column
 from jobqueue.domain.access.masking import MASK
 from jobqueue.domain.jobs.checks import check_queue
+from jobqueue.domain.work.processing import LONGEST_PING
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -88,7 +89,7 @@ def test_webhook(name: str, kind: str, *, as_json: bool, **options: Any) -> int:
     """
     check_queue(name)
     body = {"type": kind}
-    test = with_api(options, lambda api: api.post("queues", name, "test-webhook", body=body))
+    test = with_api(options, lambda api: api.post("queues", name, "test-webhook", body=body, wait=LONGEST_PING))
     error, status = test["error"], test["status"]
     told = f"{status if error is None else error['message']} in {test['seconds'] * 1000:,.0f} ms"
     output.print_document(test, f"{told}\n{test['excerpt']}".rstrip(), as_json=as_json)

@@ -10,6 +10,7 @@ from jobqueue.dashboard.frame.acts.form import Deed, Field, Form, Sent, filled
 from jobqueue.dashboard.frame.texts import shorten, span
 from jobqueue.dashboard.frame.view import quoted
 from jobqueue.dashboard.queues.subject import back, the_queue
+from jobqueue.domain.work.processing import LONGEST_PING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
 _TYPE: Final = "type"
 _LONGEST: Final = 60
-_LONGEST_SECONDS: Final = 30
 
 
 async def _load(view: View) -> dict[str, Any]:
@@ -48,7 +48,7 @@ async def _load(view: View) -> dict[str, Any]:
 
 
 def _texts(hook: Mapping[str, Any]) -> list[str]:
-    seconds = min(hook.get("timeout", _LONGEST_SECONDS), _LONGEST_SECONDS)
+    seconds = min(hook["timeout"], LONGEST_PING)
     return [
         f"A signed POST goes to {shorten(hook['url'], 300)}, with the headers and the check of the address of a job.",
         f"Its body is a ping, not a job. The receiver has {span(seconds)} to answer with a status from 200 to 299.",

@@ -12,6 +12,7 @@ import orjson
 
 from jobqueue.domain.access.masking import MASK, without_query
 from jobqueue.domain.jobs.attempt import JobError
+from jobqueue.domain.work.processing import LONGEST_PING
 from jobqueue.domain.work.verdict import Failure
 from jobqueue.processors.webhooks import replies
 
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from jobqueue.processors.webhooks.replies import Reply
     from jobqueue.processors.webhooks.webhook import WebhookClient
 
-LONGEST_SECONDS: Final = 30.0
-"""Seconds that a ping may take; a webhook with a shorter timeout has that."""
 _SHORTEST_SECRET: Final = 6
 
 
@@ -57,7 +56,7 @@ async def ping(client: WebhookClient, config: WebhookConfig, body: Mapping[str, 
     identifier = f"msg_ping_{uuid4().hex}"
     clock = asyncio.get_running_loop().time
     began = clock()
-    hasty = replace(config, timeout=min(config.timeout, LONGEST_SECONDS))
+    hasty = replace(config, timeout=min(config.timeout, LONGEST_PING))
     reply = await client.processor(hasty, "").exchange(identifier, lambda: orjson.dumps(body))
     seconds = round(clock() - began, 3)
     if isinstance(reply, Failure):

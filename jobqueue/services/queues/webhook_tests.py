@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain.errors import NotFoundError, OneAtATimeError
 from jobqueue.domain.jobs import json_form
-from jobqueue.domain.work.processing import WebhookConfig
-from jobqueue.processors.webhooks.ping import LONGEST_SECONDS, ping
+from jobqueue.domain.work.processing import LONGEST_PING, WebhookConfig
+from jobqueue.processors.webhooks.ping import ping
 from jobqueue.processors.webhooks.webhook import WebhookClient
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class WebhookTests:
         if not isinstance(hook, WebhookConfig):
             raise NotFoundError("webhook for jobs of type", kind)
         now = await self._clock.now()
-        self._begin((queue, kind), min(hook.timeout, LONGEST_SECONDS))
+        self._begin((queue, kind), min(hook.timeout, LONGEST_PING))
         try:
             async with self._audit.noting(("queue", queue), ACTION, by) as noted:
                 noted.begin()
