@@ -24,7 +24,7 @@ _UNKNOWN: Final = ("secret", "previousSecrets")
 def change_line(change: Mapping[str, Any]) -> dict[str, Any]:
     """Return a change with the lines of its fields, and whether its values can be put back."""
     lines = list(_lines(change))
-    can = any(field.rpartition(".")[2] not in _UNKNOWN for field, _, _ in lines) and not change["unconfirmed"]
+    can = any(field.rpartition(".")[2] not in _UNKNOWN for field, _, _ in lines) and _is_known(change)
     return {**change, "who": change["by"]["name"], "lines": lines, "can_put_back": can}
 
 
@@ -32,17 +32,22 @@ async def earlier(view: View, name: str, change_id: str) -> tuple[dict[str, Any]
     """Return a change of a queue, and the whole configurations before and after it.
 
     Raises:
-        NotFoundError: the queue has no such change.
+        NotFoundError: the queue has no such change, or its values are not known.
     """
     if not is_id(change_id):
         raise NotFoundError("change", change_id)
     # A page begins after the id of its cursor, newest first.
     query = {"limit": "1", "cursor": f"{min(int(change_id, 16) + 1, 16**24 - 1):024x}"}
     items = (await view.ask(f"/v1/queues/{quoted(name)}/changes", query))["items"]
-    if not items or items[0]["id"] != change_id:
+    if not items or items[0]["id"] != change_id or not _is_known(items[0]):
         raise NotFoundError("change", change_id)
     change = items[0]
     return change, {**DEFAULTS, **(change["before"] or {})}, {**DEFAULTS, **(change["after"] or {})}
+
+
+def _is_known(change: Mapping[str, Any]) -> bool:
+    """Tell whether the audit has the values of a change, which it leaves out if they are very large."""
+    return not change["unconfirmed"] and not any("omitted" in (change[name] or {}) for name in ("before", "after"))
 
 
 def _lines(change: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:

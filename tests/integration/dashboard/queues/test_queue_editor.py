@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
+from bson import ObjectId
 
 from jobqueue.dashboard.app import make_app
 from jobqueue.dashboard.frame.texts import NONE
@@ -340,7 +341,12 @@ async def test_earlier_values_are_put_back_by_the_same_form(client: Client, idle
     page = parsed(await (await client.get(f"{EDIT}?put={newest[0]['id']}", headers=PAGE)).text())
     at = processors.prefix("a.b")
     assert "send the whole URL" in words(first(page, f"[id='p-{at}.url']"))
-    for wrong in ("x", "0" * 24, "f" * 24):
+    # Very large values are not in the audit: there is nothing to put back.
+    audit = idle_runtime.audit.store.collection
+    await audit.update_one({"_id": ObjectId(newest[2]["id"])}, {"$set": {"before": {"omitted": "20,000 bytes"}}})
+    page = parsed(await (await client.get("/queues/media?anew", headers=PAGE)).text())
+    assert not page.select(f"a[href*='{newest[2]['id']}']")
+    for wrong in ("x", "0" * 24, "f" * 24, newest[2]["id"]):
         assert (await client.get(f"{EDIT}?put={wrong}", headers=PAGE)).status == 404
 
 
