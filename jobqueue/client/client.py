@@ -139,6 +139,7 @@ class Client(BlockingCalls[AsyncClient]):
     queue_why = Blocking(AsyncClient.queue_why)
     queue_groups = Blocking(AsyncClient.queue_groups)
     rotate_secret = Blocking(AsyncClient.rotate_secret)
+    test_webhook = Blocking(AsyncClient.test_webhook)
     changes = Iterating(AsyncClient.changes)
     schedules = Iterating(AsyncClient.schedules)
     schedule = Blocking(AsyncClient.schedule)

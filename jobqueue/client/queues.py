@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any, Unpack
 from jobqueue.client import views
 from jobqueue.client.calls import Calls, pairs, view
 from jobqueue.client.forms import given
+from jobqueue.client.webhook_views import WebhookTestView
 from jobqueue.domain.jobs import json_reading
 from jobqueue.domain.jobs.checks import check_queue
 from jobqueue.domain.jobs.job import DEFAULT_QUEUE
 from jobqueue.domain.jobs.json_form import new_job as new_form
 from jobqueue.domain.queues.queue_options import QueueOptions, queue_changes
 from jobqueue.domain.schedules.schedule import check_job
+from jobqueue.domain.work.processing import LONGEST_PING
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -63,7 +65,7 @@ class QueueCalls(Calls):
         Args:
             queue: its name.
             paused: or resume it.
-            reason: of the pause, for people.
+            reason: of the pause, for people; without one a queue that is paused already keeps its reason.
         """
         body = {"reason": reason} if paused and reason is not None else None
         await self._send("POST", "queues", check_queue(queue), "pause" if paused else "resume", body=body)
@@ -85,6 +87,15 @@ class QueueCalls(Calls):
         body = {"type": kind}
         read = view(views.QueueView)
         return await self._read(read, "POST", "queues", check_queue(queue), "rotate-secret", body=body, safe=False)
+
+    async def test_webhook(self, queue: str, kind: str) -> WebhookTestView:
+        """Send a signed ping to the webhook of a job type, and return the answer of its receiver.
+
+        Raises:
+            ServerUnreachableError: there was no answer. The call is not repeated by itself.
+        """
+        call: dict[str, Any] = {"body": {"type": kind}, "safe": False, "wait": LONGEST_PING}
+        return await self._read(view(WebhookTestView), "POST", "queues", check_queue(queue), "test-webhook", **call)
 
     def changes(self, queue: str) -> AsyncIterator[views.ChangeView]:
         """Yield the changes of a queue's configuration, newest first."""

@@ -27,6 +27,8 @@ from jobqueue.dashboard.jobs.detail.log import LOG
 from jobqueue.dashboard.jobs.detail.value import VALUE
 from jobqueue.dashboard.jobs.search.page import JOBS
 from jobqueue.dashboard.queues.acts import PAUSE, RESUME
+from jobqueue.dashboard.queues.edit.page import EDIT
+from jobqueue.dashboard.queues.ping import PING
 from jobqueue.dashboard.queues.queue import QUEUE
 from jobqueue.dashboard.queues.queues import QUEUES
 from jobqueue.dashboard.schedules.acts import SCHEDULE_ACTS
@@ -66,6 +68,8 @@ TABLE: Final[tuple[Page, ...]] = (
     INBOX,
     QUEUES,
     QUEUE,
+    EDIT,
+    PING,
     PAUSE,
     RESUME,
     SCHEDULES,

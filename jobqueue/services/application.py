@@ -48,6 +48,7 @@ from jobqueue.services.queues.explain import Explainer
 from jobqueue.services.queues.queue_why import QueueExplainer
 from jobqueue.services.queues.queues import Queues
 from jobqueue.services.queues.type_checks import TypeChecks
+from jobqueue.services.queues.webhook_tests import WebhookTests
 from jobqueue.services.schedules.declared import DECLARE_SECONDS, DeclaredSchedules
 from jobqueue.services.schedules.manual_runs import ManualRuns
 from jobqueue.services.schedules.schedules import Scheduler, Schedules
@@ -239,6 +240,7 @@ class Runtime:
         self.concerns = Concerns(
             self.failures, self.queues, self.queue_explainer, self.roster, self.schedules, self.listing, database.clock
         )
+        self.webhook_tests = WebhookTests(self.queues, self.audit, database.clock, self.settings)
         self.alerts = Alerts(database, self.producer, self.queues, self.config_store)
         self.detector = AlertDetector(self.alerts, self.concerns, self.configs, Turn(database, "alerts"))
 

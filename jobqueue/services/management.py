@@ -131,7 +131,7 @@ class Management(FailureCalls):
         Args:
             queue: its name.
             paused: or resume it.
-            reason: of the pause, for people.
+            reason: of the pause, for people; without one a queue that is paused already keeps its reason.
         """
         if reason is not None:
             check_reason(reason)

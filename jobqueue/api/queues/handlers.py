@@ -10,15 +10,24 @@ from jobqueue.api.http.json_reply import JSON, MERGE_PATCH, page_reply, reply
 from jobqueue.api.http.keys import QUERY, RUNTIME
 from jobqueue.api.http.preconditions import answered, etag, preconditions
 from jobqueue.api.insight.schemas import ChangeResponse
-from jobqueue.api.queues.schemas import PauseSchema, QueueSchema, QueueUseResponse, QueueWhyResponse, RotateSchema
+from jobqueue.api.queues.schemas import (
+    PauseSchema,
+    QueueSchema,
+    QueueUseResponse,
+    QueueWhyResponse,
+    RotateSchema,
+    TestWebhookSchema,
+)
 from jobqueue.api.schemas.fields import sift
 from jobqueue.api.schemas.queries import name_cursor
 from jobqueue.api.security.caller import actor, caller
 from jobqueue.domain.errors import InvalidInputError
+from jobqueue.domain.jobs import json_form
 from jobqueue.domain.jobs.checks import check_queue, gather
 from jobqueue.domain.queues import queue, queue_form
 from jobqueue.domain.queues.queue import check_reason
 from jobqueue.services.queues.queues import DEFAULT_TAG
+from jobqueue.services.queues.webhook_tests import ACTION
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -51,21 +60,29 @@ async def show(request: web.Request) -> web.Response:
 
 
 async def put(request: web.Request) -> web.Response:
-    """Replace a queue's configuration; only this reply shows a secret that is made now."""
+    """Replace a queue's configuration; only this reply shows a secret that is made now.
+
+    With ``dryRun`` nothing changes: the reply is the configuration as it would be.
+    """
     name = path_queue(request)
     body = await _read(request)
     _check(body)
     queues = request.app[RUNTIME].queues
-    config, secrets = await queues.put(name, body, by=actor(request), only=preconditions(request))
+    only, is_dry = preconditions(request), request[QUERY]["dry_run"]
+    config, secrets = await queues.put(name, body, by=actor(request), only=only, dry_run=is_dry)
     return await _changed(request, name, config, secrets)
 
 
 async def patch(request: web.Request) -> web.Response:
-    """Change a queue's configuration by a JSON Merge Patch (RFC 7396); ``null`` gives the default."""
+    """Change a queue's configuration by a JSON Merge Patch (RFC 7396); ``null`` gives the default.
+
+    With ``dryRun`` nothing changes: the reply is the configuration as it would be.
+    """
     name = path_queue(request)
     body = await _read(request, media_types=PATCHES)
     queues = request.app[RUNTIME].queues
-    config, secrets = await queues.patch(name, body, by=actor(request), only=preconditions(request))
+    only, is_dry = preconditions(request), request[QUERY]["dry_run"]
+    config, secrets = await queues.patch(name, body, by=actor(request), only=only, dry_run=is_dry)
     return await _changed(request, name, config, secrets)
 
 
@@ -98,11 +115,32 @@ async def rotate_secret(request: web.Request) -> web.Response:
     return await _changed(request, name, config, secrets)
 
 
+async def test_webhook(request: web.Request) -> web.Response:
+    """Send a signed ping to a webhook, and return its answer; the ping is no job."""
+    name = path_queue(request)
+    body = await read_body(request, TestWebhookSchema)
+    test = await request.app[RUNTIME].webhook_tests.run(name, body["type"], by=actor(request))
+    answer = test.answer
+    error = None if answer.error is None else {"kind": answer.error.kind, "message": answer.error.message}
+    return reply(
+        {
+            "type": test.type,
+            "id": answer.id,
+            "at": json_form.date(test.at),
+            "ok": answer.error is None,
+            "status": answer.status,
+            "seconds": answer.seconds,
+            "excerpt": answer.excerpt,
+            "error": error,
+        }
+    )
+
+
 async def changes(request: web.Request) -> web.Response:
     """Return the changes of a queue's configuration, newest first."""
     name = path_queue(request)
     most, before = request[QUERY]["limit"], request[QUERY]["cursor"]
-    entries = await request.app[RUNTIME].audit.store.page("queue", name, before=before, limit=most + 1)
+    entries = await request.app[RUNTIME].audit.store.page("queue", name, before=before, limit=most + 1, but=ACTION)
     return page_reply(entries, most, ChangeResponse.of, lambda entry: entry.id)
 
 

@@ -27,6 +27,12 @@ class DeleteQueueQuery(Query):
     force = FlagText()
 
 
+class ChangeQueueQuery(Query):
+    """Options of a change of a queue."""
+
+    dry_run = FlagText(data_key="dryRun")
+
+
 class ChangesQuery(Query):
     """A page of changes of a queue."""
 
@@ -139,6 +145,32 @@ class RotateSchema(Strict):
     """The webhook that gets a new secret."""
 
     type = fields.Text(required=True, spec=json_types.TYPE)
+
+
+class TestWebhookSchema(Strict):
+    """The webhook that gets a ping."""
+
+    type = fields.Text(required=True, spec=json_types.TYPE)
+
+
+class PingErrorResponse(Response):
+    """The reason why a job would have failed, of a `JobError`."""
+
+    kind = fields.Text()
+    message = fields.Text()
+
+
+class WebhookTestResponse(Response):
+    """A test of a webhook, of a `WebhookTest`."""
+
+    type = fields.Text()
+    id = fields.Text(spec={"description": "the `webhook-id`"})
+    at = fields.Moment()
+    ok = fields.Flag(spec={"description": "the status is one from 200 to 299, and the reply is whole"})
+    status = fields.Whole(allow_none=True, spec={"description": "null without a reply"})
+    seconds = fields.Number()
+    excerpt = fields.Text(spec={"description": "the first 2 KiB of the reply, secrets masked"})
+    error = fields.Inner(PingErrorResponse, allow_none=True)
 
 
 class QueueConfigResponse(Response):

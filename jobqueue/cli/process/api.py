@@ -67,7 +67,12 @@ class Api(Calls):
         return (await self._send("GET", *parts, query=pairs(asked), wait=wait)).body
 
     async def post(
-        self, *parts: str, body: Mapping[str, Any] | None = None, safe: bool = False, keyed: bool = False
+        self,
+        *parts: str,
+        body: Mapping[str, Any] | None = None,
+        safe: bool = False,
+        keyed: bool = False,
+        wait: float = 0,
     ) -> Any:
         """Act, and return the document of the reply.
 
@@ -76,8 +81,10 @@ class Api(Calls):
             body: of the request.
             safe: a repetition has no further effect.
             keyed: make a repetition have none.
+            wait: seconds that the server may take besides the usual ones.
         """
-        return (await self._send("POST", *parts, body={} if body is None else body, safe=safe, keyed=keyed)).body
+        body = {} if body is None else body
+        return (await self._send("POST", *parts, body=body, safe=safe, keyed=keyed, wait=wait)).body
 
     async def put(
         self, *parts: str, body: Mapping[str, Any], query: Mapping[str, Any] | None = None, safe: bool = False

@@ -14,6 +14,7 @@ from jobqueue.cli.render.options import command_options
 from jobqueue.cli.render.tables import Column
 from jobqueue.domain.access.masking import MASK
 from jobqueue.domain.jobs.checks import check_queue
+from jobqueue.domain.work.processing import LONGEST_PING
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -75,6 +76,24 @@ def rotate_secret(name: str, kind: str, *, as_json: bool, **options: Any) -> Non
     """
     check_queue(name)
     _change(options, lambda api: api.post("queues", name, "rotate-secret", body={"type": kind}), as_json=as_json)
+
+
+@queue.command(name="test-webhook", epilog=errors.epilog("queue rotate-secret media thumbnail"))
+@click.argument("name", shell_complete=complete.queues)
+@click.argument("kind", metavar="TYPE")
+@command_options
+def test_webhook(name: str, kind: str, *, as_json: bool, **options: Any) -> int:
+    """Send a signed ping to the webhook of TYPE, which is no job; print the status, the time and the reply.
+
+    The exit code is 1 unless the status is one from 200 to 299.
+    """
+    check_queue(name)
+    body = {"type": kind}
+    test = with_api(options, lambda api: api.post("queues", name, "test-webhook", body=body, wait=LONGEST_PING))
+    error, status = test["error"], test["status"]
+    told = f"{status if error is None else error['message']} in {test['seconds'] * 1000:,.0f} ms"
+    output.print_document(test, f"{told}\n{test['excerpt']}".rstrip(), as_json=as_json)
+    return errors.OK if test["ok"] else errors.ERROR
 
 
 @queue.command(epilog=errors.epilog())

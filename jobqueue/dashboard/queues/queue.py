@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.dashboard.frame.charts import Steps
 from jobqueue.dashboard.frame.page import Page
 from jobqueue.dashboard.frame.spans import WINDOWS, series, span
-from jobqueue.dashboard.frame.texts import NONE
 from jobqueue.dashboard.frame.view import quoted
+from jobqueue.dashboard.queues.changes import change_line, compact
 from jobqueue.dashboard.queues.rows import brief, failed, row
 from jobqueue.dashboard.queues.standing import KEPT_SECONDS, pause_of
-from jobqueue.domain.errors import NotFoundError
-from jobqueue.domain.queues.queue import QueueConfig
-from jobqueue.domain.queues.queue_form import queue as queue_form
+from jobqueue.dashboard.queues.subject import DEFAULTS, the_queue
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -25,8 +22,6 @@ if TYPE_CHECKING:
 _GROUPS: Final = 12
 _ALL_GROUPS: Final = 100
 _CHANGES: Final = 8
-_LONGEST: Final = 80
-_DEFAULTS: Final = queue_form(QueueConfig())
 _UNITS: Final = {"lease": "s", "timeout": "s"}
 _ELSEWHERE: Final = ("paused", "pauseReason", "processors")
 """Fields that other parts of the page show."""
@@ -35,9 +30,7 @@ _ELSEWHERE: Final = ("paused", "pauseReason", "processors")
 async def _load(view: View) -> dict[str, Any]:
     name = view.path("name")
     path = f"/v1/queues/{quoted(name)}"
-    queue = await view.ask(path)
-    if is_nothing(queue):
-        raise NotFoundError("queue", name)
+    queue, _ = await the_queue(view)
     wanted = span(view)
     most = _ALL_GROUPS if view.query("groups") == "all" else _GROUPS
     replies: list[Any] = await asyncio.gather(
@@ -63,9 +56,9 @@ async def _load(view: View) -> dict[str, Any]:
         "day": stats["windows"]["24h"],
         "failed": failed(stats["windows"]["24h"]),
         "groups": groups,
-        "values": [_compact(item["value"]) for item in groups["items"]],
+        "values": [compact(item["value"]) for item in groups["items"]],
         "types": types["items"],
-        "changes": [change | {"lines": list(_lines(change))} for change in changes["items"]] if changes else changes,
+        "changes": [change_line(change) for change in changes["items"]] if changes else changes,
         "settings": list(_settings(queue)),
         "span": wanted,
         "windows": WINDOWS,
@@ -93,44 +86,13 @@ async def _none() -> None:
     return None
 
 
-def is_nothing(queue: Mapping[str, Any]) -> bool:
-    """Return true for a name that no configuration and no job has."""
-    return not any(queue["counts"].values()) and all(queue[name] == value for name, value in _DEFAULTS.items())
-
-
 def _settings(queue: Mapping[str, Any]) -> Iterator[tuple[str, str, bool]]:
     """Yield the fields of the configuration with their values, and whether they have their defaults."""
-    for name, default in _DEFAULTS.items():
+    for name, default in DEFAULTS.items():
         if name not in _ELSEWHERE:
             value = queue[name]
             unit = f" {_UNITS[name]}" if name in _UNITS and value is not None else ""
-            yield name, f"{_compact(value)}{unit}", value == default
-
-
-def _lines(change: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
-    """Yield the fields that a change has changed, with their values before and after it."""
-    before, after = _flat(change["before"]), _flat(change["after"])
-    for name in sorted({*before, *after}):
-        old, new = before.get(name, NONE), after.get(name, NONE)
-        if old != new:
-            yield name, old, new
-
-
-def _flat(config: Any, path: str = "") -> dict[str, str]:
-    """Return the values of a configuration by their path, as short texts."""
-    if not isinstance(config, dict):
-        return {path: _compact(config)} if path else {}
-    flat: dict[str, str] = {}
-    for name, value in config.items():
-        flat |= _flat(value, f"{path}.{name}" if path else name)
-    return flat
-
-
-def _compact(value: Any) -> str:
-    if value is None:
-        return NONE
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+            yield name, f"{compact(value)}{unit}", value == default
 
 
 QUEUE = Page(path="/queues/{name}", template="queues/queue.html", load=_load, nav="Queues", events="queue={name}")

@@ -56,11 +56,17 @@ class Entry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditQuery:
-    """A query for changes, newest first; ``cursor`` is the id of the last change of the page before."""
+    """A query for changes, newest first.
+
+    Attributes:
+        but: an action whose entries are left out.
+        cursor: the id of the last change of the page before.
+    """
 
     kind: str | None = None
     name: str | None = None
     action: str | None = None
+    but: str | None = None
     actor: str | None = None
     after: datetime | None = None
     before: datetime | None = None

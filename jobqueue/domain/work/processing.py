@@ -23,6 +23,8 @@ _DENIED_HEADERS: Final = frozenset(
     | {"upgrade", "expect", "proxy-authorization", "proxy-authenticate", "proxy-connection"}
 )
 LONGEST_TIMEOUT: Final = 3600
+LONGEST_PING: Final = 30.0
+"""Seconds that a test of a webhook may take; a webhook with a shorter timeout has that."""
 _SHORTEST_SECRET: Final = 24
 _LONGEST_SECRET: Final = 64
 _COMMAND_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")

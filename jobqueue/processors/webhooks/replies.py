@@ -123,6 +123,11 @@ def by_status(reply: Reply, now: datetime) -> Verdict:
     return _by_status(_unpacked(reply), None, now)
 
 
+def excerpt(reply: Reply) -> str:
+    """Return the beginning of the body, as the errors of jobs have it."""
+    return _excerpt(_unpacked(reply))
+
+
 def steps(reply: Reply) -> Mapping[str, Any]:
     """Return the results of steps in a reply, by name and in their order; the body of a plain 2xx has none.
 

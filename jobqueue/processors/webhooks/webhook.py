@@ -180,26 +180,37 @@ class WebhookProcessor:
             raise asyncio.CancelledError from None
 
     async def _run(self, job: Job, steps: StepReporter) -> Verdict:
+        began = asyncio.get_running_loop().time()
+        reply = await self.exchange(signing.message_id(job), lambda: self._body(job, steps))
+        if isinstance(reply, Failure):
+            return reply
+        return await self._judged(reply, steps, asyncio.get_running_loop().time() - began)
+
+    async def exchange(self, identifier: str, make: Callable[[], bytes]) -> Reply | Failure:
+        """Send one signed request, and return its reply, or the reason why there is none.
+
+        Args:
+            identifier: the ``webhook-id``.
+            make: returns the body.
+        """
         secrets = self._config.secrets
         if not secrets:
             message = "the webhook has no secret to sign with; configure it again and one is made"
             return Failure(error=JobError(kind="no-secret", message=message))
         host = "the host"
-        began = asyncio.get_running_loop().time()
-        until = began + self._config.timeout
+        until = asyncio.get_running_loop().time() + self._config.timeout
         try:
             host = check_url(self._config.url)
             target = request_target(self._config.url)
-            body = self._body(job, steps)
-            signature = signing.headers(secrets, signing.message_id(job), datetime.now(UTC), body)
+            body = make()
+            signature = signing.headers(secrets, identifier, datetime.now(UTC), body)
             with tracing.request("POST", host, target.explicit_port) as span:
                 async with asyncio.timeout_at(until):
                     response = await self._send(target, body, self._headers(signature))
                 span.answered(response.status)
         except _MISHAPS as error:
             return fault(error, host, self._config.timeout)
-        reply = await self._receive(response, host, until)
-        return await self._judged(reply, steps, asyncio.get_running_loop().time() - began)
+        return await self._receive(response, host, until)
 
     def _body(self, job: Job, steps: StepReporter) -> bytes:
         return orjson.dumps({"job": job_with_results(job, steps), "token": self._token, "attempt": job.attempts_made})

@@ -102,7 +102,13 @@ class Queues:
         return _config(stored), etag(stored)
 
     async def put(
-        self, name: str, config: Mapping[str, Any], *, by: Actor | None = None, only: Preconditions = NONE
+        self,
+        name: str,
+        config: Mapping[str, Any],
+        *,
+        by: Actor | None = None,
+        only: Preconditions = NONE,
+        dry_run: bool = False,
     ) -> tuple[QueueConfig, dict[str, str]]:
         """Replace the whole configuration of a queue.
 
@@ -114,6 +120,7 @@ class Queues:
             config: wire form of the fields that differ from the defaults.
             by: for the audit.
             only: conditions on the present configuration.
+            dry_run: change nothing, and return the configuration as it would be, without new secrets.
 
         Returns:
             The configuration, and by job type the new secrets, which are not shown again.
@@ -122,14 +129,24 @@ class Queues:
             InvalidInputError: naming each unacceptable field.
             ChangedMeanwhileError: a condition does not hold.
         """
-        return await self._change(name, "put", lambda stored: _wanted(config, _config(stored)), by, only)
+
+        def want(stored: Any) -> Wanted:
+            return _wanted(config, _config(stored))
+
+        return await (self._would(name, want, only) if dry_run else self._change(name, "put", want, by, only))
 
     async def patch(
-        self, name: str, changes: Mapping[str, Any], *, by: Actor | None = None, only: Preconditions = NONE
+        self,
+        name: str,
+        changes: Mapping[str, Any],
+        *,
+        by: Actor | None = None,
+        only: Preconditions = NONE,
+        dry_run: bool = False,
     ) -> tuple[QueueConfig, dict[str, str]]:
         """Change some fields of a configuration as by JSON Merge Patch (RFC 7396): ``null`` gives the default.
 
-        Returns and raises as `put`.
+        ``dry_run``, the returned values and the errors are those of `put`.
         """
 
         def want(stored: Any) -> Wanted:
@@ -138,7 +155,7 @@ class Queues:
             known = {field: value for field, value in shown.items() if field in _fields(stored)}
             return _wanted(merged(known, changes), present)
 
-        return await self._change(name, "patch", want, by, only)
+        return await (self._would(name, want, only) if dry_run else self._change(name, "patch", want, by, only))
 
     async def rotate(
         self, name: str, kind: str, *, by: Actor | None = None, only: Preconditions = NONE
@@ -177,14 +194,16 @@ class Queues:
         Args:
             name: a checked queue name.
             paused: or resume it.
-            reason: of the pause, for people.
+            reason: of the pause, for people; without one a queue that is paused already keeps its reason.
             by: for the audit.
             only: conditions on the present configuration.
         """
 
         def want(stored: Any) -> Wanted:
             others = {field: value for field, value in _fields(stored).items() if field != "pauseReason"}
-            return others | {"paused": paused} | ({"pauseReason": reason} if paused and reason else {}), {}
+            present = _config(stored)
+            why = reason or (present.pause_reason if present.paused else None)
+            return others | {"paused": paused} | ({"pauseReason": why} if paused and why else {}), {}
 
         config, _ = await self._change(name, "pause" if paused else "resume", want, by, only)
         if not paused:
@@ -243,6 +262,15 @@ class Queues:
         self._notifier.tell(Wakeup(kind="all"))
         return killed
 
+    async def _would(
+        self, name: str, want: Callable[[Any], Wanted], only: Preconditions
+    ) -> tuple[QueueConfig, dict[str, str]]:
+        """Return the configuration that a change would make."""
+        stored = await self._store.stored(name)
+        _check(name, stored, only)
+        after, _ = want(stored)
+        return _config(after), {}
+
     async def _change(
         self, name: str, action: str, want: Callable[[Any], Wanted], by: Actor | None, only: Preconditions
     ) -> tuple[QueueConfig, dict[str, str]]:
@@ -294,7 +322,10 @@ def _wanted(wire: Mapping[str, Any], present: QueueConfig) -> Wanted:
             made[kind] = new_secret()
             processors[kind] = replace(processor, secret=made[kind])
     shown = queue_form.queue(replace(config, processors=processors), secrets=True)
-    return {field: value for field, value in shown.items() if wire.get(field) is not None}, made
+    # The reason of a pause that is over does not come back with the next pause.
+    given = {field for field, value in wire.items() if value is not None}
+    given -= set() if config.paused else {"pauseReason"}
+    return {field: value for field, value in shown.items() if field in given}, made
 
 
 def _shown(stored: Any) -> dict[str, Any] | None:

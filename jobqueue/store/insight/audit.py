@@ -60,9 +60,14 @@ class AuditStore:
         """Forget a change that was not made."""
         await self.collection.delete_one({"_id": entry})
 
-    async def page(self, kind: str, name: str, *, before: str | None = None, limit: int) -> list[Entry]:
-        """Return changes of one resource, newest first, older than the entry of the id ``before``."""
-        return await self.find(AuditQuery(kind=kind, name=name, cursor=before, limit=limit))
+    async def page(
+        self, kind: str, name: str, *, before: str | None = None, limit: int, but: str | None = None
+    ) -> list[Entry]:
+        """Return changes of one resource, newest first, older than the entry of the id ``before``.
+
+        ``but`` is an action whose entries are left out.
+        """
+        return await self.find(AuditQuery(kind=kind, name=name, cursor=before, limit=limit, but=but))
 
     @guarded
     async def find(self, query: AuditQuery) -> list[Entry]:
@@ -70,6 +75,8 @@ class AuditStore:
         await self._outbox.run_once()
         asked = {"target.kind": query.kind, "target.name": query.name, "action": query.action, "by.name": query.actor}
         search: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
+        if query.but is not None and query.action is None:
+            search["action"] = {"$ne": query.but}
         times = {"$gte": query.after, "$lt": query.before}
         if bounds := {name: value for name, value in times.items() if value is not None}:
             search["at"] = bounds

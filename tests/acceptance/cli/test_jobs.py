@@ -204,6 +204,7 @@ def test_the_next_times_of_an_expression_need_no_database(tmp_path: Path) -> Non
         (["set", "media", "@absent"], "absent cannot be read: "),
         (["set", "a.b", "concurrency=5"], "queue: must be 1 to 100 letters"),
         (["rotate-secret", "media", "resize"], "there is no webhook for jobs of type resize"),
+        (["test-webhook", "media", "resize"], "there is no webhook for jobs of type resize"),
         (["delete", "media"], "there is no configuration of queue media"),
     ],
 )

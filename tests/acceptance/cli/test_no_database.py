@@ -57,6 +57,7 @@ WITHOUT_DATABASE = {
     "queues": [],
     "queue show": ["q"],
     "queue rotate-secret": ["q", "a"],
+    "queue test-webhook": ["q", "a"],
     "queue delete": ["q"],
     "queue changes": ["q"],
     "stats": [],

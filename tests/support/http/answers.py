@@ -9,9 +9,12 @@ import asyncio
 import json
 import re
 import tempfile
+from dataclasses import replace
+from ipaddress import ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
 from jobqueue.api.app import make_app
@@ -22,8 +25,6 @@ from jobqueue.settings import Settings
 from jobqueue.testing import mongod
 
 if TYPE_CHECKING:
-    from aiohttp import web
-
     Client = TestClient[web.Request, web.Application]
 
 EXAMPLES: Final = Path(__file__).parents[3] / "jobqueue" / "api" / "description" / "examples.json"
@@ -93,7 +94,7 @@ class Asker:
 
 async def answers(settings: Settings) -> dict[str, dict[str, Any]]:
     """Return the answers of a server on an empty database by operation and status."""
-    runtime = await Runtime.open(settings)
+    runtime = await Runtime.open(replace(settings, webhook_allow=(ip_network("127.0.0.0/8"),)))
     try:
         await runtime.configs.refresh()
         async with TestClient(TestServer(make_app(runtime))) as client:
@@ -109,6 +110,7 @@ async def answers(settings: Settings) -> dict[str, dict[str, Any]]:
                 _many,
                 _seen,
                 _alerted,
+                _pinged,
                 _removed,
                 _limited,
                 _erased,
@@ -262,6 +264,19 @@ async def _alerted(asker: Asker) -> None:
     await asker.ask("muteAlert", name="ops")
     await asker.ask("testAlert", name="ops")
     await asker.ask("listAlerts")
+
+
+async def _pinged(asker: Asker) -> None:
+    receiver = web.Application()
+    receiver.router.add_post("/", _received)
+    async with TestServer(receiver) as server:
+        hook = {"kind": "webhook", "url": str(server.make_url("/"))}
+        await asker.ask("putQueue", {"processors": {"thumbnail": hook}}, queue="hooks")
+        await asker.ask("testQueueWebhook", queue="hooks")
+
+
+async def _received(_: web.Request) -> web.Response:
+    return web.json_response({"pong": True})
 
 
 async def _removed(asker: Asker) -> None:

@@ -17,7 +17,7 @@ OF_HTTP: Final = {
     *("alert", "alerts", "delete_alert", "mute_alert", "put_alert", "test_alert"),
     *("audit", "bundle", "changes", "create_token", "graph", "operations", "preview_many", "queue", "queue_groups"),
     *("queues", "replace_queue", "requeue_failures", "result", "revoke_token", "rotate_secret", "rows", "status"),
-    *("step_result", "steps", "suggestions", "tokens", "try_failure", "url", "worker"),
+    *("step_result", "steps", "suggestions", "test_webhook", "tokens", "try_failure", "url", "worker"),
 }
 """Calls of clients only; `operations` and the `operation` of a queue object are about different processes."""
 OF_LOOPS: Final = {"calls", "iterate", "run"}

@@ -87,6 +87,8 @@ class Field:
         choices: values and their texts.
         present: the value that the subject has now, where somebody else has changed it meanwhile.
         problem: the reason why what was typed cannot be taken.
+        path: of the value in the API, if that is not the name.
+        group: the heading above the field and its neighbours.
     """
 
     name: str
@@ -100,6 +102,8 @@ class Field:
     rows: int = 3
     present: str | None = None
     problem: str = ""
+    path: str = ""
+    group: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,7 +142,7 @@ class Form:
         """Reasons that belong to no field which is shown."""
         if self.trouble is None:
             return []
-        known = [each.name for each in self.fields if each.kind != "hidden"]
+        known = [name for each in self.fields if each.kind != "hidden" for name in (each.name, each.path) if name]
         found = self.trouble.fields.items()
         return [(path, "; ".join(texts)) for path, texts in found if all(_below(path, name) is None for name in known)]
 
@@ -160,6 +164,8 @@ def _filled(each: Field, sent: Sent, trouble: Trouble | None) -> Field:
     typed = ("1" if each.name in sent.values else "") if each.kind == "flag" else sent.values.get(each.name, each.value)
     typed = typed.replace("\r\n", "\n")
     reasons = [] if trouble is None else _reasons(each.name, trouble.fields)
+    if trouble is not None and each.path:
+        reasons += _reasons(each.path, trouble.fields)
     is_other = is_clash and typed != each.value
     return replace(each, value=typed, problem="; ".join(reasons), present=each.value if is_other else None)
 

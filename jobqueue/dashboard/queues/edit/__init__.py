@@ -1,0 +1,1 @@
+"""Dashboard: the form of the configuration of a queue, and its preview."""
