@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 INTERNAL: Final = frozenset(
     {"run", "log_count", "outbox", "own_lease", "margin", "slots", "limit_key"}
     | {"waits_for", "has_dependents", "ready_at", "beside", "retries", "stored_id", "has_result"}
-    | {"signal", "once", "has_value"}
+    | {"signal", "once", "once_key", "has_value"}
     | {"call", "awaited_by", "repeats"}
 )
 _SPARSE: Final = {
