@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 DOCS: Final = ROOT / "docs"
-GUIDES: Final = ("comparison", "index", "assistants", "glossary", "frameworks", "logs", "mistakes")
+GUIDES: Final = (
+    *("index", "comparison", "jobs", "processing", "tasks", "steps", "workflows", "queues", "failures", "schedules"),
+    *("history", "testing", "frameworks", "clients", "logs", "mistakes", "glossary", "assistants"),
+)
 PAGES: Final = (
     ROOT / "README.md",
     *(DOCS / f"{name}.md" for name in GUIDES),
