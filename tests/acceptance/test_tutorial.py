@@ -13,7 +13,7 @@ from tests.support.docs.readme import ROOT
 
 
 @pytest.mark.timeout(400)
-@pytest.mark.parametrize("page", ["start/first-job", "start/tutorial", "guides/adding-jobs"])
+@pytest.mark.parametrize("page", ["start/first-job", "start/tutorial", "guides/adding-jobs", "guides/alarm-to-mended"])
 def test_the_page_works_as_it_is_printed(
     page: str, tmp_path: Path, mongo_url: str, db_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
