@@ -22,6 +22,8 @@ autodoc_class_signature = "separated"
 
 html_theme = "furo"
 html_title = f"jobqueue {release}"
+# Files that go into the manual as they are.
+html_extra_path = ["llms.txt"]
 html_copy_source = False
 html_show_sourcelink = False
 html_show_copyright = False

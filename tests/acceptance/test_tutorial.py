@@ -1,4 +1,4 @@
-"""The tutorial, done from its text alone, in an empty folder."""
+"""The pages for beginners, done from their text alone, in an empty folder."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from tests.support.docs.readme import ROOT
 
 
 @pytest.mark.timeout(400)
-def test_the_tutorial_works_as_it_is_printed(
-    tmp_path: Path, mongo_url: str, db_name: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("page", ["start/first-job", "start/tutorial", "guides/adding-jobs", "guides/alarm-to-mended"])
+def test_the_page_works_as_it_is_printed(
+    page: str, tmp_path: Path, mongo_url: str, db_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in [name for name in os.environ if name.startswith("JOBQUEUE_")]:
         monkeypatch.delenv(name)
@@ -26,7 +27,7 @@ def test_the_tutorial_works_as_it_is_printed(
     }
     reader = Reader(tmp_path, environment)
     try:
-        reader.read((ROOT / "docs" / "start" / "tutorial.md").read_text(encoding="utf-8"))
+        reader.read((ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8"))
     finally:
         reader.close()
 

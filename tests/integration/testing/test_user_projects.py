@@ -94,10 +94,14 @@ def test_the_examples_of_the_documentation_pass(tmp_path: Path, mongo_url: str) 
     page = (ROOT / "docs" / "testing.md").read_text(encoding="utf-8")
     examples = [code for code in blocks("python") if "async def test_" in code and code in page]
     others = {f"test_example_{number}.py": code for number, code in enumerate(examples) if code not in named.values()}
-    for name, code in (named | others).items():
+    project = named | others
+    for name, code in project.items():
         (tmp_path / name).write_text(code, encoding="utf-8")
+    moved = {f"test_from_{other.stem}.py" for other in (ROOT / "docs" / "coming-from").glob("*.md")}
+    assert moved <= set(project), "each page for those who come from elsewhere has a test"
+    count = sum(code.count("async def test_") for name, code in project.items() if name.startswith("test_"))
     said = run(tmp_path, mongo_url, "-o", "asyncio_mode=auto", "-o", "asyncio_default_fixture_loop_scope=function")
-    assert "4 passed" in said.stdout, said.stdout + said.stderr
+    assert f"\n{count} passed" in f"\n{said.stdout.splitlines()[-1]}", said.stdout + said.stderr
 
 
 def test_strict_mode_anyio_classes_and_plain_functions_are_served(tmp_path: Path, mongo_url: str) -> None:

@@ -36,8 +36,10 @@ class Command:
 def commands(block: str) -> Iterator[Command]:
     """Return the commands of a block."""
     for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
-        text, _, rest = part.partition("\n")
-        yield Command(text, rest.splitlines())
+        lines = part.splitlines()
+        # A backslash at the end of a line goes on with the command.
+        length = next(number for number, line in enumerate(lines, start=1) if not line.endswith("\\"))
+        yield Command("\n".join(lines[:length]), lines[length:])
 
 
 def file_name(block: str) -> str | None:
@@ -104,7 +106,7 @@ class Reader:
             before, found, _ = line.partition(mark)
             printed += before
             if found:
-                return printed
+                return printed if printed.endswith("\n") or not printed else f"{printed}\n"
         raise AssertionError(f"the shell ended in: {text}")
 
     def close(self) -> None:
