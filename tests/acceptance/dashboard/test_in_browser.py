@@ -24,6 +24,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 AXE = Path(__file__).parents[2] / "support/browser/vendor/axe.min.js"
 PARTS = 3
 """The pages take long together."""
+TABS = 20
 HIDE = (
     "Object.defineProperty(document, 'hidden', {value: %s, configurable: true});"
     "document.dispatchEvent(new Event('visibilitychange'))"
@@ -97,19 +98,31 @@ async def test_one_stream_while_the_page_is_seen_and_none_while_it_is_hidden(hou
         assert await tab.page.locator("#live").inner_text() == "paused"
 
 
-async def test_many_tabs_share_the_work_of_the_server(house: House, browser: Browser) -> None:
+async def test_twenty_tabs_of_a_night_are_live_in_the_morning(house: House, browser: Browser) -> None:
+    events = house.runtime.events
     async with chromium.tab(browser, house.base) as tab:
-        pages = [await tab.page.context.new_page() for _ in range(5)]
+        pages = [await tab.page.context.new_page() for _ in range(TABS)]
+        asked: list[str] = []
         for page in pages:
-            await page.goto(f"{house.base}/workers")
-        await eventually(lambda: house.runtime.events.readers == 5)
-        for page in pages:
+            await page.goto(f"{house.base}/jobs?q=queue%3Dnightly")
             await page.evaluate(HIDE % "true")
-        await eventually(lambda: house.runtime.events.readers == 0)
+            page.on("request", lambda request: asked.append(request.url))
+        await eventually(lambda: events.readers == 0)
+        # Nobody looks: whatever happens, no tab asks for anything.
+        await add(house.runtime, "overnight", queue="nightly")
+        assert asked == []
         for page in pages:
             await page.evaluate(HIDE % "false")
-        await eventually(lambda: house.runtime.events.readers == 5)
-        assert [await page.locator("#live").inner_text() for page in pages] == ["live"] * 5
+            await (
+                page.locator("#fresh, [data-list]")
+                .get_by_text("1 new")
+                .or_(page.get_by_text("overnight"))
+                .first.wait_for()
+            )
+            assert await page.locator("#live").inner_text() == "live"
+            await page.evaluate(HIDE % "true")
+        await eventually(lambda: events.readers == 0)
+        await house.runtime.jobs.collection.delete_many({"queue": "nightly"})
 
 
 def _fetched(tab: Tab) -> int:

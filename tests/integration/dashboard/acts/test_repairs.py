@@ -113,9 +113,31 @@ async def test_one_job_is_tried_alone_with_the_patch(client: Client, idle_runtim
     page = await sent(client, group, form | {"do": "one-"}, 200)
     one = next(str(button["value"]) for button in page.select("main button[name=do]") if "one" in words(button))
     here = await place(client, group, fields(first(page, "main form")) | {"do": one})
-    job = await idle_runtime.jobs.get(here.removeprefix("/jobs/"))
+    job = await idle_runtime.jobs.get(here.removeprefix("/jobs/").partition("?")[0])
     assert (job.state, job.data["country"]) == ("pending", "AT")
     assert await idle_runtime.jobs.collection.count_documents({"state": "failed"}) == 4
+
+
+async def test_a_trial_tells_how_it_went_and_leads_on(client: Client, idle_runtime: Runtime, group: str) -> None:
+    trial = group.replace("/requeue", "/trial")
+    told = []
+    for is_bad in (True, False):
+        here = await place(client, trial, await opened(client, trial))
+        told.append(words(first(await main_of(client, here), "#tried")))
+        # Another error leads to another group.
+        await work(idle_runtime, bad=int(is_bad))
+        told.append(words(first(await main_of(client, f"{here}&ended"), "#tried")))
+    assert told == [
+        "This job is tried again. The page follows it; the others are as before.",
+        "The trial has failed. The others are as before. The group",
+        "This job is tried again. The page follows it; the others are as before.",
+        "The trial has succeeded. 3 other jobs have failed by the same mistake. Requeue the others…",
+    ]
+    onward = first(await main_of(client, f"{here}&on"), "#do-others")["href"]
+    form = await opened(client, str(onward))
+    assert (form["trial"], form["pace"], form["stopAfter"]) == ("", "5", "3"), "one was tried already"
+    for odd in ("x", "%00", "0" * 16):
+        assert (await client.get(f"{here.partition('?')[0]}?tried={odd}")).status in {200, 422}, odd
 
 
 @pytest.mark.parametrize("path", ["", "/jobs/many?action=requeue&which=all&q=state%3Dfailed"])
