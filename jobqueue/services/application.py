@@ -112,6 +112,7 @@ from jobqueue.store.work.workers import WorkerStore
 from jobqueue.store.workflow.additions import SWEEP_SECONDS
 from jobqueue.store.workflow.batches import BatchStore
 from jobqueue.store.workflow.dependencies import DependencyStore
+from jobqueue.store.workflow.forms import FormStore
 from jobqueue.store.workflow.generations import GenerationStore
 from jobqueue.store.workflow.graphs import GraphStore
 from jobqueue.store.workflow.idempotency import IdempotencyStore
@@ -228,7 +229,8 @@ class Runtime:
         self._starting, self._closing = asyncio.Lock(), False
 
     def _view(self, database: Database, workers: WorkerStore, neighbours: NeighbourStore) -> None:
-        """Compose the services that only look."""
+        """Compose the services of people."""
+        self.forms = FormStore(database)
         self.graphs, self.suggestions = GraphStore(database), Suggestions(SampleStore(database))
         self.declared = DeclaredSchedules(self.schedules, workers, self.registry, self.name)
         self.explainer = Explainer(
