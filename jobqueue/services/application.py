@@ -239,7 +239,8 @@ class Runtime:
         self.queue_explainer = QueueExplainer(self.explainer, HeadStore(database), self.configs)
         self.group_uses = GroupUses(GroupUseStore(database), self.limits, self.configs)
         self.concerns = Concerns(
-            self.failures, self.queues, self.queue_explainer, self.roster, self.schedules, self.listing, database.clock
+            *(self.failures, self.queues, self.queue_explainer, self.roster, self.schedules, self.listing),
+            *(self.operations.store, database.clock),
         )
         self.alerts = Alerts(database, self.producer, self.queues, self.config_store)
         self.detector = AlertDetector(self.alerts, self.concerns, self.configs, Turn(database, "alerts"))

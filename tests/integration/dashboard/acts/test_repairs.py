@@ -56,6 +56,10 @@ async def operation(client: Client, path: str) -> Any:
     return await (await client.get(f"/v1{path}")).json()
 
 
+async def concerns(client: Client) -> list[Any]:
+    return list((await (await client.get("/v1/status")).json())["items"])
+
+
 async def test_a_group_is_requeued_by_rules_with_a_patch_that_was_seen(client: Client, group: str) -> None:
     form = await opened(client, group)
     assert (form["trial"], form["then"], form["stopAfter"]) == ("1", "wait", "3")
@@ -92,6 +96,13 @@ async def test_an_operation_says_what_follows_its_trial_is_resumed_and_stopped_m
     page = await main_of(client, f"{here}?tried")
     assert words(first(page, "#course")) == "The trial of 1 has succeeded: go on with the other 4 jobs."
     assert words(first(page, "#do-resume")) == "Go on with the other 4 jobs…"
+    (concern,) = [each for each in await concerns(client) if each["kind"] == "operation"]
+    assert concern["message"].endswith("has tried 1 of its jobs with success, and waits to go on with the other 4 jobs")
+    for path in ("/", "/inbox", "/inbox?kind=other"):
+        page = await main_of(client, path)
+        assert page.select(f"a[href^='{here}']"), path
+    assert "Go on with the other 4 jobs?" in words(page)
+    assert "a trial of 1, then it waits to be resumed" in words(await main_of(client, here))
     form = await opened(client, f"{here}/resume")
     assert (form["pace"], form["stopAfter"]) == ("", "3")
     wrong = await sent(client, f"{here}/resume", form | {"pace": "20/h", "stopAfter": "many"}, 422)
@@ -99,6 +110,8 @@ async def test_an_operation_says_what_follows_its_trial_is_resumed_and_stopped_m
     assert await place(client, f"{here}/resume", form | {"pace": "20/m", "stopAfter": ""}) == here
     resumed = await operation(client, here)
     assert (resumed["state"], resumed["pace"], resumed["stopAfter"]) == ("running", "20/m", None)
+    assert "a trial of 1, which is over; 20 a minute" in words(first(await main_of(client, f"{here}?on"), "#progress"))
+    assert not [each for each in await concerns(client) if each["kind"] == "operation"]
     assert "stop it first" in words(await main_of(client, f"{here}/resume"))
     # The second stop is another one, although its form looks like that of the first.
     for path, state in (("stop", "stopped"), ("resume", "running"), ("stop", "stopped")):
