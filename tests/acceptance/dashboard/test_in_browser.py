@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.acceptance.dashboard.conftest import ADMIN
 from tests.support.browser import chromium
 from tests.support.browser.visits import addresses
 from tests.support.factories import add
@@ -123,6 +124,29 @@ async def test_twenty_tabs_of_a_night_are_live_in_the_morning(house: House, brow
             await page.evaluate(HIDE % "true")
         await eventually(lambda: events.readers == 0)
         await house.runtime.jobs.collection.delete_many({"queue": "nightly"})
+
+
+async def test_a_link_from_elsewhere_needs_no_new_login_and_a_form_from_there_does_nothing(
+    house: House, browser: Browser
+) -> None:
+    job = await add(house.runtime, "linked", queue="linked")
+    async with chromium.tab(browser, house.guarded) as tab:
+        await tab.go("/login")
+        await tab.page.get_by_label("Token").fill(ADMIN)
+        await tab.open("**/", "Enter")
+        # A page of no site, as a chat or a mail may be.
+        await tab.page.goto("about:blank")
+        await tab.page.set_content(f"<a href='{house.guarded}/jobs/{job.id}'>Look</a>")
+        await tab.page.get_by_text("Look").click()
+        await tab.page.wait_for_url(f"**/jobs/{job.id}")
+        assert "linked" in await tab.page.locator("h1").inner_text()
+        await tab.page.goto("about:blank")
+        action = f"{house.guarded}/jobs/{job.id}/kill"
+        await tab.page.set_content(f"<form method='post' action='{action}'><button>Send</button></form>")
+        await tab.page.get_by_text("Send").click()
+        await tab.page.wait_for_url(f"{house.guarded}/**")
+        assert (await house.runtime.jobs.get(job.id)).state == "pending"
+    await house.runtime.manager.kill(job.id)
 
 
 def _fetched(tab: Tab) -> int:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
+from bs4 import BeautifulSoup, SoupStrainer
 
 from jobqueue.api.security.token_watch import SESSION_COOKIE
 from jobqueue.dashboard.app import make_app
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from aiohttp import ClientResponse, web
-    from bs4 import BeautifulSoup
 
     from jobqueue.settings import Settings
 
@@ -186,7 +186,9 @@ class House:
         """Return a page, the same one each time: several actions have one subject."""
         if (visitor, path) not in self._pages:
             reply = await self.client.get(path, headers={**PAGE, "Cookie": self.cookies[visitor]})
-            self._pages[visitor, path] = reply.status, parsed(await reply.text())
+            # The frame around it takes as long to read.
+            page = BeautifulSoup(await reply.text(), "html.parser", parse_only=SoupStrainer("main"))
+            self._pages[visitor, path] = reply.status, page
         return self._pages[visitor, path]
 
     async def send(self, visitor: str, path: str, form: dict[str, str]) -> ClientResponse:
@@ -195,6 +197,17 @@ class House:
         headers = {**OWN, "Cookie": cookie}
         path = path.partition("?")[0]
         return await self.client.post(path, data=form | {"form": token}, headers=headers, allow_redirects=False)
+
+    async def forms(self) -> dict[tuple[str, str], dict[str, str]]:
+        """Return the form of each action on the things of each owner, as an admin fills it in."""
+        found = {}
+        for path, act in ACTS.items():
+            for owner in (OWNED, FOREIGN):
+                place = self.place(path, act, owner)
+                # Another address is another form.
+                _, page = await self.page("admin", f"{place}{'&' if '?' in place else '?'}of={owner}")
+                found[path, owner] = fields(first(page, "main form.mt[method=post]")) | act.typed
+        return found
 
     async def content(self) -> dict[str, list[Any]]:
         """Return all documents that a look does not change."""
@@ -263,13 +276,7 @@ async def _check_subject(house: House, what: tuple[str, Act, str], visitor: str,
 
 
 async def test_a_form_of_somebody_who_may_not_changes_nothing(house: House) -> None:
-    forms = {}
-    for path, act in ACTS.items():
-        for owner in (OWNED, FOREIGN):
-            place = house.place(path, act, owner)
-            # Another address is another form.
-            _, page = await house.page("admin", f"{place}{'&' if '?' in place else '?'}of={owner}")
-            forms[path, owner] = fields(first(page, "main form.mt[method=post]")) | act.typed
+    forms = await house.forms()
     before = await house.content()
     refused = 0
     for path, act in ACTS.items():
@@ -294,3 +301,41 @@ async def test_a_form_of_somebody_who_may_not_changes_nothing(house: House) -> N
         after = await house.content()
         assert after != before, path
         before = after
+
+
+WRONG: Final[dict[str, dict[str, str]]] = {
+    "another site": {"Sec-Fetch-Site": "cross-site"},
+    "another host of the site": {"Sec-Fetch-Site": "same-site"},
+    "typed by hand": {"Sec-Fetch-Site": "none"},
+    "another origin": {"Origin": "https://evil.example"},
+    "a page in a frame of data": {"Origin": "null"},
+    "nobody says where from": {},
+}
+
+
+async def test_no_action_takes_a_form_that_its_own_page_has_not_sent(house: House) -> None:
+    cookie = {"Cookie": house.cookies["admin"]}
+    forms = await house.forms()
+    before = await house.content()
+    for (path, owner), form in forms.items():
+        if owner == FOREIGN:
+            continue
+        assert form["form"], path
+        assert form["key"], (path, "the same form has to be known again")
+        place = house.place(path, ACTS[path], owner).partition("?")[0]
+        for what, headers in WRONG.items():
+            reply = await house.client.post(place, data=form, headers=PAGE | cookie | headers, allow_redirects=False)
+            assert reply.status == 403, (path, what)
+            assert "frame-ancestors 'none'" in reply.headers["Content-Security-Policy"], path
+        for what, status, sent in (
+            ("no token", 403, {"data": {name: value for name, value in form.items() if name != "form"}}),
+            ("a wrong token", 403, {"data": form | {"form": "0" * 64}}),
+            ("no form", 415, {"json": form}),
+        ):
+            reply = await house.client.post(place, headers=OWN | cookie, allow_redirects=False, **sent)  # type: ignore[arg-type]
+            assert reply.status == status, (path, what)
+        # What an address says is only shown.
+        reply = await house.client.get(place, params=form, headers=PAGE | cookie)
+        assert reply.status == 200, path
+        assert "frame-ancestors 'none'" in reply.headers["Content-Security-Policy"], path
+    assert await house.content() == before
