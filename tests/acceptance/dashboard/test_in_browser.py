@@ -109,9 +109,14 @@ async def test_twenty_tabs_of_a_night_are_live_in_the_morning(house: House, brow
             await page.evaluate(HIDE % "true")
             page.on("request", lambda request: asked.append(request.url))
         await eventually(lambda: events.readers == 0)
-        # Nobody looks: whatever happens, no tab asks for anything.
+        await tab.go("/jobs?q=queue%3Dnightly")
+        await eventually(lambda: events.readers == 1)
+        before = _pages(asked)
         await add(house.runtime, "overnight", queue="nightly")
-        assert asked == []
+        # Who looks sees the job; a tab at which nobody looks asks for nothing.
+        await tab.page.get_by_text("1 new").or_(tab.page.get_by_text("overnight")).first.wait_for()
+        assert _pages(asked) == before
+        await tab.page.evaluate(HIDE % "true")
         for page in pages:
             await page.evaluate(HIDE % "false")
             await (
@@ -147,6 +152,10 @@ async def test_a_link_from_elsewhere_needs_no_new_login_and_a_form_from_there_do
         await tab.page.wait_for_url(f"{house.guarded}/**")
         assert (await house.runtime.jobs.get(job.id)).state == "pending"
     await house.runtime.manager.kill(job.id)
+
+
+def _pages(asked: list[str]) -> int:
+    return sum("/jobs?" in url for url in asked)
 
 
 def _fetched(tab: Tab) -> int:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
-from bs4 import BeautifulSoup, SoupStrainer
+from bs4 import BeautifulSoup
+from bs4.filter import SoupStrainer
 
 from jobqueue.api.security.token_watch import SESSION_COOKIE
 from jobqueue.dashboard.app import make_app
