@@ -62,8 +62,8 @@ _UNSURE: Final = Trouble(
 )
 _ONCE: Final = "This was the same form: it was done once."
 _SHOWN_ONCE: Final = (
-    "This was the same form: it was done once, and what it made was shown once. "
-    "If nobody has that, revoke it, and make another one."
+    "This was the same form: it was done once, and its answer was shown once. "
+    "If nobody has seen that, send a new form, and revoke a token that nobody has."
 )
 
 

@@ -119,7 +119,9 @@ async def test_a_token_that_another_server_has_shown_is_not_shown_again(
     again = await send(two, "/tokens/new", form)
     assert (again.status, again.headers["Location"]) == (303, "/tokens")
     page = await (await two.get("/tokens", headers=PAGE)).text()
-    assert "what it made was shown once. If nobody has that, revoke it" in words(first(parsed(page), "#said"))
+    assert "its answer was shown once. If nobody has seen that, send a new form, and revoke a token" in words(
+        first(parsed(page), "#said")
+    )
     assert made not in page
     stored = [document async for document in idle_runtime.forms.collection.find({})]
     assert (len(stored), made in repr(stored), "bob" in repr(stored)) == (1, False, False)
