@@ -37,7 +37,7 @@
   }
 
   // The page of an action has nothing else to do than its form.
-  const FORM = "form.mt[method=post]";
+  const FORM = "form[method=post]:is(:not([action]), [action^='#'])";
   const ACTS = [`${FORM} :is(input:not([type=hidden]), select, textarea)`, `${FORM} button`, "a.b.p", ".hd a.b.d", ".hd .r a.b"];
 
   function act() {
