@@ -113,6 +113,7 @@ from jobqueue.store.work.workers import WorkerStore
 from jobqueue.store.workflow.additions import SWEEP_SECONDS
 from jobqueue.store.workflow.batches import BatchStore
 from jobqueue.store.workflow.dependencies import DependencyStore
+from jobqueue.store.workflow.forms import FormStore
 from jobqueue.store.workflow.generations import GenerationStore
 from jobqueue.store.workflow.graphs import GraphStore
 from jobqueue.store.workflow.idempotency import IdempotencyStore
@@ -229,7 +230,8 @@ class Runtime:
         self._starting, self._closing = asyncio.Lock(), False
 
     def _view(self, database: Database, workers: WorkerStore, neighbours: NeighbourStore) -> None:
-        """Compose the services that only look."""
+        """Compose the services of people."""
+        self.forms = FormStore(database)
         self.graphs, self.suggestions = GraphStore(database), Suggestions(SampleStore(database))
         self.declared = DeclaredSchedules(self.schedules, workers, self.registry, self.name)
         self.explainer = Explainer(
@@ -238,7 +240,8 @@ class Runtime:
         self.queue_explainer = QueueExplainer(self.explainer, HeadStore(database), self.configs)
         self.group_uses = GroupUses(GroupUseStore(database), self.limits, self.configs)
         self.concerns = Concerns(
-            self.failures, self.queues, self.queue_explainer, self.roster, self.schedules, self.listing, database.clock
+            *(self.failures, self.queues, self.queue_explainer, self.roster, self.schedules, self.listing),
+            *(self.operations.store, database.clock),
         )
         self.webhook_tests = WebhookTests(self.queues, self.audit, database.clock, self.settings)
         self.alerts = Alerts(database, self.producer, self.queues, self.config_store)

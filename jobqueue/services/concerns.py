@@ -18,6 +18,7 @@ from jobqueue.services.schedules.schedules import is_within
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from jobqueue.domain.bulk.operation import Operation
     from jobqueue.domain.jobs.job import Job
     from jobqueue.domain.schedules.schedule import StoredSchedule
     from jobqueue.services.bulk.failures import Failures
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from jobqueue.services.queues.queues import Queues
     from jobqueue.services.schedules.schedules import Schedules
     from jobqueue.services.work.roster import Roster
+    from jobqueue.store.bulk.operations import OperationStore
     from jobqueue.store.mongo.clock import ServerClock
     from jobqueue.store.search.listings import Listing
 
@@ -33,9 +35,11 @@ RECENT: Final = timedelta(hours=1)
 """Failures that are news."""
 SKIPPED: Final = timedelta(hours=24)
 """Skipped times of schedules that are news."""
+TRIED: Final = timedelta(days=7)
+"""Trials whose rest waits for somebody, and that are news."""
 STUCK_SECONDS: Final = 60.0
 """Seconds for which a job could have been claimed, after which its queue is stuck."""
-CONCERNS: Final = ("failures", "queue", "breaker", "worker", "schedule", "doubt", "question")
+CONCERNS: Final = ("failures", "queue", "breaker", "worker", "schedule", "doubt", "question", "operation")
 """The kinds of concerns."""
 _MOST: Final = 20
 _MOST_QUEUES: Final = 500
@@ -85,6 +89,7 @@ class Concerns:
         roster: Roster,
         schedules: Schedules,
         listing: Listing,
+        operations: OperationStore,
         clock: ServerClock,
     ) -> None:
         self._failures = failures
@@ -93,6 +98,7 @@ class Concerns:
         self._roster = roster
         self._schedules = schedules
         self._listing = listing
+        self._operations = operations
         self._clock = clock
 
     async def all(self, scope: Scope = EVERYTHING) -> list[Concern]:
@@ -111,6 +117,7 @@ class Concerns:
         if not scope.meta:
             whole = [self._stuck(names, scope, 2 * most), self._silent(now, scope, most)]
             kinds[1:1] = [*whole, self._skipping(now, scope, most)]
+        kinds.append(self._tried(now, scope, most))
         found = await asyncio.gather(*kinds)
         incomplete = {concerns[0].kind for concerns in found if len(concerns) >= most}
         incomplete |= {"failures"} if any(each.details == {} for each in found[0]) else set()
@@ -223,6 +230,19 @@ class Concerns:
                 Concern(kind="question", message=message, command=command, details=_place(job, signals=list(names)))
             )
         return concerns
+
+    async def _tried(self, now: datetime, scope: Scope, most: int) -> list[Concern]:
+        return [_trial(each) for each in await self._operations.tried(since=now - TRIED, limit=most, scope=scope)]
+
+
+def _trial(operation: Operation) -> Concern:
+    left = None if operation.matched is None else max(0, operation.matched - operation.done - operation.skipped)
+    rest = "the others" if left is None else "the other job" if left == 1 else f"the other {left:,} jobs"
+    tried = f"operation {operation.id} has tried {operation.done:,} of its jobs with success"
+    message = f"{tried}, and waits to go on with {rest}"
+    details = {"operation": operation.id, "tried": operation.done, "left": left}
+    details["since"] = json_form.value(operation.end_at)
+    return Concern(kind="operation", message=message, command=("operations", "resume", operation.id), details=details)
 
 
 def _breaker(queue: str, state: Mapping[str, Any]) -> Concern:

@@ -125,6 +125,8 @@ def harden(response: web.StreamResponse, *, secure: bool) -> None:
     response.headers["Jobqueue-Api"] = "v1"
     if secure:
         response.headers["Strict-Transport-Security"] = "max-age=31536000"
+        # A page of another site that has opened a page of this one cannot watch it. Browsers want TLS for that.
+        response.headers["Cross-Origin-Opener-Policy"] = "same-origin"
     for name, value in _HEADERS.items():
         response.headers.setdefault(name, value)
 

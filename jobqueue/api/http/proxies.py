@@ -28,8 +28,14 @@ def is_proxied(request: web.Request) -> bool:
 
 
 def is_secure(request: web.Request) -> bool:
-    """Return True if the client uses TLS, as a trusted proxy may say."""
-    return request.secure or (is_proxied(request) and request.headers.get("X-Forwarded-Proto", "").lower() == "https")
+    """Return True if the client uses TLS, as a trusted proxy may say.
+
+    Each of several proxies adds the scheme of its own client: the first one is that of the browser.
+    """
+    if request.secure or not is_proxied(request):
+        return bool(request.secure)
+    schemes = ",".join(request.headers.getall("X-Forwarded-Proto", []))
+    return schemes.partition(",")[0].strip().lower() == "https"
 
 
 def origin(peer: str, hops: Sequence[str], proxies: Sequence[object]) -> str:

@@ -61,7 +61,9 @@ async def login(request: web.Request) -> web.StreamResponse:
         path="/",
         httponly=True,
         secure=is_secure(request),
-        samesite="Strict",
+        # A link from elsewhere, as in a chat, opens its page. No GET changes anything, and no other method takes the
+        # cookie but the forms of this server's own pages.
+        samesite="Lax",
     )
     return response
 

@@ -51,6 +51,8 @@ def _word(view: View, token: Mapping[str, Any]) -> str:
 
 
 async def _load_new(view: View) -> dict[str, Any]:
+    # A visitor who may not see tokens, as an admin of some queues, makes none.
+    await view.ask(_PATH, {"limit": "1"})
     roles = [
         Field(name=f"role.{role}", label=role, kind="flag", help=_ROLE_TEXTS[role], value="1" if role == "read" else "")
         for role in ROLES

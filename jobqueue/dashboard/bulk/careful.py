@@ -60,12 +60,15 @@ def rule_fields(pace: object = None, stop_after: object = None) -> list[Field]:
     ]
 
 
-def fields(steps: Sequence[str] | None = None, *, trial: object = None, stop_after: object = None) -> list[Field]:
+def fields(
+    steps: Sequence[str] | None = None, *, trial: object = None, pace: object = None, stop_after: object = None
+) -> list[Field]:
     """Return the fields of a careful requeue.
 
     Args:
         steps: names to choose from; ``None`` where they are not known.
         trial: the number of jobs that is proposed; ``None`` for no trial.
+        pace: that is proposed.
         stop_after: the number of failures that is proposed.
     """
     first = "So many jobs, the oldest ones. All of them have to succeed before the others start. Empty: no trial."
@@ -73,7 +76,7 @@ def fields(steps: Sequence[str] | None = None, *, trial: object = None, stop_aft
     return [
         Field(name="trial", label="Try first", kind="number", value=_text(trial), help=first),
         Field(name="then", label="After the trial", kind="choice", value="wait", choices=waits),
-        *rule_fields(stop_after=stop_after),
+        *rule_fields(pace, stop_after),
         _step_field(steps),
         Field(name="attempts", label="Attempts", kind="number", help="Empty: as each job has them."),
         Field(name="priority", label="Priority", kind="number", help="Empty: as each job has it."),

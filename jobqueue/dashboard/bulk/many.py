@@ -154,7 +154,10 @@ async def _act(view: View, sent: Sent) -> Deed | Preview:
             return looked
     elif sent.text("reason"):
         body["reason"] = sent.text("reason")
-    check_typed(await _preview(view, wanted), sent)
+    preview = await _preview(view, wanted)
+    if preview["matched"] == 0:
+        raise InvalidInputError({"ids": ["no job is left for this"]})
+    check_typed(preview, sent)
     call = Call(method="POST", path=wanted.path, body=body)
     return Deed(call=call, said="The operation has begun.", to=lambda operation: f"/operations/{operation['id']}")
 

@@ -198,6 +198,7 @@ def _rules(operation: Mapping[str, Any]) -> str:
     parts = []
     if operation["trial"] is not None:
         rest = "the rest follows" if operation["then"] else "then it waits to be resumed"
+        rest = rest if operation["isTrial"] else "which is over"
         parts.append(f"a trial of {operation['trial']:,}, {rest}")
     if isinstance(operation["pace"], str):
         parts.append(f"{operation['pace'].removesuffix('/m')} a minute")

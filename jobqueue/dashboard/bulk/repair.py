@@ -12,6 +12,7 @@ from jobqueue.dashboard.frame.acts.call import Call
 from jobqueue.dashboard.frame.acts.form import Deed, Field, Form, Preview, Sent
 from jobqueue.dashboard.frame.texts import count, shorten
 from jobqueue.dashboard.frame.view import quoted
+from jobqueue.dashboard.jobs.detail.trial import TRIED, place
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,6 +23,8 @@ _MOST_STEPS: Final = 100
 _COMPARED_SECONDS: Final = 30.0
 _STOP_AFTER: Final = 3
 """The failures after which the form proposes to stop."""
+_PACE: Final = 5
+"""The unfinished jobs that the form proposes after a trial of one job."""
 
 
 async def _load(view: View) -> dict[str, Any]:
@@ -53,8 +56,12 @@ async def _load(view: View) -> dict[str, Any]:
 
 async def _fields(view: View, group: Mapping[str, Any], preview: Mapping[str, Any]) -> list[Field]:
     is_several = group["count"] > 1
+    is_tried = bool(view.query(TRIED))
     found = careful.fields(
-        await _steps(view, group), trial=1 if is_several else None, stop_after=_STOP_AFTER if is_several else None
+        await _steps(view, group),
+        trial=1 if is_several and not is_tried else None,
+        pace=_PACE if is_several and is_tried else None,
+        stop_after=_STOP_AFTER if is_several else None,
     )
     return [*found, *typed_field(preview)]
 
@@ -79,8 +86,8 @@ async def _act(view: View, sent: Sent) -> Deed | Preview:
         alone = {name: value for name, value in body.items() if name not in {"then", "pace", "stopAfter"}}
         return Deed(
             call=Call(method="POST", path=path, body=alone | {"trial": True}),
-            said="This job is tried again. If it succeeds, requeue the others from the page of the failure.",
-            to=lambda reply: f"/jobs/{reply['job']['id']}",
+            said="One job was started.",
+            to=lambda reply: place(reply["job"]["id"], view.path("fp")),
         )
     check_typed(await view.ask(path, body={"dryRun": True}), sent)
     call = Call(method="POST", path=path, body=body)

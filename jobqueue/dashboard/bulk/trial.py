@@ -9,6 +9,7 @@ from jobqueue.dashboard.frame.acts.call import Call
 from jobqueue.dashboard.frame.acts.form import Deed, Form, Sent
 from jobqueue.dashboard.frame.texts import count, shorten
 from jobqueue.dashboard.frame.view import quoted
+from jobqueue.dashboard.jobs.detail.trial import place
 
 if TYPE_CHECKING:
     from jobqueue.dashboard.frame.view import View
@@ -29,8 +30,8 @@ async def _load(view: View) -> dict[str, Any]:
 
 
 async def _act(view: View, _sent: Sent) -> Deed:
-    said = "This job is tried again. If it succeeds, requeue the others from the page of the failure."
-    return Deed(call=_call(view), said=said, to=lambda reply: f"/jobs/{reply['job']['id']}")
+    group = view.path("fp")
+    return Deed(call=_call(view), said="One job was started.", to=lambda reply: place(reply["job"]["id"], group))
 
 
 def _call(view: View) -> Call:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
-from jobqueue.dashboard.frame.acts.form import BACK, Field, filled
-from jobqueue.dashboard.frame.acts.guard import KEY
+from jobqueue.dashboard.frame.acts.form import BACK, KEY, Field, filled
 from jobqueue.dashboard.frame.page import Page
 from jobqueue.dashboard.frame.preferences import local_path
 

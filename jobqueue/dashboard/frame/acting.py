@@ -4,13 +4,13 @@
 * The API's own handler does it, with the rights of the visitor and under the visitor's name in the audit.
 * What was done is told by the page to which the browser is sent, so that loading it again sends nothing again.
 * What was refused is told by the page of the form, with all that was typed. After a clash it shows both versions.
-* The same form again, as after a second click, does nothing, and leads to the same page.
+* The same form again, as after a second click, does nothing, and leads to the same page, also on another server.
 """
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import hdrs, web
@@ -20,7 +20,8 @@ from jobqueue.api.http.keys import CALLER, RUNTIME
 from jobqueue.api.http.problems import ProblemError
 from jobqueue.dashboard.frame.acts import flash, guard
 from jobqueue.dashboard.frame.acts.deeds import DEEDS
-from jobqueue.dashboard.frame.acts.form import BACK, Deed, Preview, Sent, Trouble
+from jobqueue.dashboard.frame.acts.form import BACK, KEY, Deed, Preview, Sent, Trouble
+from jobqueue.dashboard.frame.acts.recorded import Outcome, RecordedForm, UnsureError
 from jobqueue.dashboard.frame.answer import PAGES, page_reply
 from jobqueue.dashboard.frame.around import around
 from jobqueue.dashboard.frame.ask import send
@@ -51,13 +52,19 @@ _CLASH: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class _Done:
-    """The outcome of a form, without the large texts that it may have come from: it is kept for a while."""
-
-    to: str
-    said: str
-    shown: Any
+_UNSURE: Final = Trouble(
+    status=409,
+    text=(
+        "This form was sent before, and no server has told how that ended: perhaps it is done. "
+        "Look first, and send it once more only if it is not."
+    ),
+    is_unsure=True,
+)
+_ONCE: Final = "This was the same form: it was done once."
+_SHOWN_ONCE: Final = (
+    "This was the same form: it was done once, and its answer was shown once. "
+    "If nobody has seen that, send a new form, and revoke a token that nobody has."
+)
 
 
 def acting(page: Page, act: Act) -> Handler:
@@ -77,18 +84,26 @@ def acting(page: Page, act: Act) -> Handler:
 
 
 async def _carry_out(page: Page, act: Act, view: View, sent: Sent) -> web.Response:
-    async def do() -> _Done | Preview:
-        wanted = await act(view, sent)
-        return wanted if isinstance(wanted, Preview) else _done(wanted, await send(view.request, wanted.call))
+    async def prepare() -> Deed | Preview:
+        return await act(view, sent)
 
-    # The same form with another text is another one.
-    typed = repr(sorted((name, value) for name, value in sent.values.items() if name != guard.TOKEN))
-    same = hashlib.sha256(typed.encode()).digest() if sent.values.get(guard.KEY) else object()
-    key = (view.caller, view.request.path, same)
+    async def carry_out(deed: Deed) -> Outcome:
+        return _outcome(deed, await send(view.request, deed.call))
+
+    async def do() -> Outcome | Preview:
+        if same is not None:
+            recorded = RecordedForm(view.request.app[RUNTIME].forms, same)
+            return await recorded.carry_out(prepare, carry_out)
+        wanted = await prepare()
+        return wanted if isinstance(wanted, Preview) else await carry_out(wanted)
+
+    same = _same(view, sent)
     try:
-        done, was_done = await view.request.app[DEEDS].once(key, do)
+        done, was_done = await view.request.app[DEEDS].once(object() if same is None else same, do)
     except NotFoundError:
         raise
+    except UnsureError:
+        return await _again(page, view, replace(sent, trouble=_UNSURE))
     except (JobQueueError, ProblemError) as error:
         return await _again(page, view, replace(sent, trouble=_trouble(error)))
     if isinstance(done, Preview):
@@ -96,24 +111,34 @@ async def _carry_out(page: Page, act: Act, view: View, sent: Sent) -> web.Respon
     return await _gone_on(page, view, sent, done, was_done=was_done)
 
 
-def _done(deed: Deed, reply: Any) -> _Done:
+def _same(view: View, sent: Sent) -> str | None:
+    """Return what the same form of the same visitor has in common; ``None`` for a form without a key."""
+    if not sent.values.get(KEY):
+        return None
+    # The same form with another text is another one.
+    typed = sorted((name, value) for name, value in sent.values.items() if name != guard.TOKEN)
+    by = view.caller.token_id or view.caller.name
+    return f"form\n{hashlib.sha256(repr((by, view.request.path, typed)).encode()).hexdigest()}"
+
+
+def _outcome(deed: Deed, reply: Any) -> Outcome:
     to = deed.to if isinstance(deed.to, str) else deed.to(reply)
     said = deed.said if isinstance(deed.said, str) else deed.said(reply)
-    return _Done(to=to, said=said, shown=reply if deed.shown else None)
+    return Outcome(to=to, said=said, shown=reply if deed.shown else None)
 
 
-async def _gone_on(page: Page, view: View, sent: Sent, done: _Done, *, was_done: bool) -> web.Response:
+async def _gone_on(page: Page, view: View, sent: Sent, done: Outcome, *, was_done: bool) -> web.Response:
     view.request.app[PAGES].forget()
     view.request.app[KEPT].forget()
     if done.shown is not None:
         return await _again(page, view, replace(sent, preview=done.shown), headers={hdrs.CACHE_CONTROL: "no-store"})
-    to, said = done.to, done.said
+    to, told = done.to, _SHOWN_ONCE if done.was_shown else _ONCE
     if sent.values.get(BACK):
         to = local_path(sent.values[BACK])
     response = web.Response(status=303, headers={hdrs.LOCATION: to})
-    await flash.tell(
-        view.request, response, to, f"{said} This was the same form: it was done once." if was_done else said
-    )
+    if done.said:
+        told = f"{done.said} {told}" if was_done else done.said
+    await flash.tell(view.request, response, to, told)
     return response
 
 

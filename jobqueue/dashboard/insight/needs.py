@@ -22,8 +22,9 @@ _NOUNS: Final = (
     (("worker",), "worker", "worker"),
     (("schedule",), "schedule", "schedule"),
     (("doubt", "question"), "job", "question"),
+    (("operation",), "operation", "operation"),
 )
-_ORDER: Final = ("queue", "breaker", "failures", "worker", "schedule", "doubt", "question")
+_ORDER: Final = ("queue", "breaker", "failures", "worker", "schedule", "doubt", "question", "operation")
 _PLACES: Final = {
     "failures": ("/failures", "group of failures"),
     "queue": ("/queues", "queue"),
@@ -32,6 +33,7 @@ _PLACES: Final = {
     "schedule": ("/schedules", "schedule"),
     "doubt": ("/inbox", "step in doubt"),
     "question": ("/inbox", "question"),
+    "operation": ("/inbox?kind=other", "operation"),
 }
 
 

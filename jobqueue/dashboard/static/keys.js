@@ -1,4 +1,5 @@
 // Keys: "g" and a letter go to a page, "j" and "k" move in the first list, Enter opens, "x" selects, "c" copies the id.
+// "a" goes to the next thing to do: an answer of the row, the coloured button of the page, or the field of its form.
 (() => {
   "use strict";
   const GO_MS = 1500;
@@ -35,6 +36,21 @@
     document.cookie = `jobqueue_theme=${root.dataset.theme}; path=/; max-age=31536000; samesite=lax`;
   }
 
+  // The page of an action has nothing else to do than its form.
+  const FORM = "form[method=post]:is(:not([action]), [action^='#'])";
+  const ACTS = [`${FORM} :is(input:not([type=hidden]), select, textarea)`, `${FORM} button`, "a.b.p", ".hd a.b.d", ".hd .r a.b"];
+
+  function act() {
+    const row = present(), own = row && row.querySelector("button:not([type=button]), a.b");
+    const found = own || ACTS.map((each) => document.querySelector(`#main ${each}`)).find((each) => each);
+    if (found) { found.focus(); found.scrollIntoView({ block: "nearest" }); }
+  }
+
+  function log() {
+    const line = document.getElementById("line"), link = document.getElementById("whole-log");
+    if (line) { line.focus(); line.select(); } else if (link) link.click();
+  }
+
   const KEYS = {
     "/": () => (document.getElementById("query") || document.getElementById("find")).focus(),
     "?": () => document.getElementById("keys").showModal(),
@@ -46,10 +62,21 @@
     r: () => (document.getElementById("do-requeue") || (document.querySelector(":checked[name=id]") && document.querySelector("#many [value=requeue]")))?.click(),
     ".": () => document.dispatchEvent(new Event("jobqueue:pause")),
     t: theme,
+    a: act,
+    // What failed in a batch, and what waits for it.
+    f: () => document.getElementById("failed-only")?.click(),
+    // The log of a job, and there the number of a line.
+    l: log,
     g: () => { goneAt = Date.now(); },
   };
 
   document.addEventListener("keydown", (event) => {
+    // A form is sent from any of its fields, also from one of several lines.
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && event.target.form && event.target.form.matches(FORM)) {
+      event.preventDefault();
+      event.target.form.requestSubmit(event.target.form.querySelector("button.p, button.d"));
+      return;
+    }
     if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
     const target = event.target;
     if (target.matches("input, textarea, select, [contenteditable]")) {

@@ -1,4 +1,4 @@
-"""The inbox of people: questions, steps in doubt, jobs held up by a failure, open breakers."""
+"""The inbox of people: questions, steps in doubt, jobs held up by a failure, open breakers, trials that succeeded."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.dashboard.frame.page import Page
 from jobqueue.dashboard.frame.view import Refused
+from jobqueue.dashboard.queues.standing import concerns
 from jobqueue.dashboard.steps.answers import answer_rows
 from jobqueue.dashboard.steps.questions import doubt, held_rows, question
 from jobqueue.domain.errors import InvalidInputError
@@ -29,10 +30,12 @@ _NOTHING: Final[Mapping[str, Any]] = {"items": [], "next": None}
 
 async def _load(view: View) -> dict[str, Any]:
     kind = view.query("kind") if view.query("kind") in _KINDS else ""
-    questions, doubts, (held, held_problem), breakers, answers = await asyncio.gather(
-        _jobs(view, "signal"), _jobs(view, "doubt"), _held(view), _breakers(view), _answers(view)
+    questions, doubts, (held, held_problem), breakers, answers, found = await asyncio.gather(
+        _jobs(view, "signal"), _jobs(view, "doubt"), _held(view), _breakers(view), _answers(view), concerns(view)
     )
-    counts = {"questions": len(questions["items"]), "doubts": len(doubts["items"]), "other": len(held) + len(breakers)}
+    trials = [concern for concern in found if concern["kind"] == "operation"]
+    counts = {"questions": len(questions["items"]), "doubts": len(doubts["items"])}
+    counts["other"] = len(held) + len(breakers) + len(trials)
     return {
         "kind": kind,
         "most": {kind: _LIMIT} if kind else _MOST_SHOWN,
@@ -44,6 +47,7 @@ async def _load(view: View) -> dict[str, Any]:
         "held": held,
         "held_problem": held_problem,
         "breakers": breakers,
+        "trials": trials,
         "answers": answers,
     }
 

@@ -131,6 +131,13 @@ class OperationStore:
         return [operation_documents.operation(document) async for document in cursor]
 
     @guarded
+    async def tried(self, *, since: datetime, limit: int, scope: Scope = EVERYTHING) -> list[Operation]:
+        """Return operations whose trial has succeeded since a date, and whose rest waits for somebody; oldest first."""
+        waiting = {"state": Stage.STOPPED.value, "stopped.why": Why.TRIAL.value, "endAt": {"$gte": since}}
+        cursor = self.collection.find(operation_documents.of_scope(scope) | waiting, sort=[("_id", 1)]).limit(limit)
+        return [operation_documents.operation(document) async for document in cursor]
+
+    @guarded
     async def stop(self, operation_id: str, by: Actor, scope: Scope = EVERYTHING) -> Operation:
         """End an operation that has not ended; jobs that are being changed are counted all the same.
 

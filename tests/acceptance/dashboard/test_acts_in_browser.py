@@ -1,4 +1,4 @@
-"""Actions in a browser: by keys alone, by a thumb, with a double click, and without scripts."""
+"""Actions in a browser: by keys alone, with a form that is sent twice, and without scripts."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 from playwright.async_api import expect
 
-from jobqueue.services.work.suspending import suspend_for_signal
 from tests.support.browser import chromium
-from tests.support.factories import add, claimed_job
+from tests.support.factories import add
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser
@@ -21,25 +20,6 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 expect.set_options(timeout=30_000)
 _SUBMITTED_TWICE = """() => [1, 2].map(() => document.querySelector("main form").dispatchEvent(
     new SubmitEvent("submit", {bubbles: true, cancelable: true})))"""
-
-
-async def test_a_refund_is_approved_on_a_phone_by_one_touch(house: House, browser: Browser) -> None:
-    claimed = await claimed_job(house.runtime, "approval", queue="acts-asking", data={"cents": 999})
-    await suspend_for_signal(house.runtime.work, claimed.job, claimed.token, "approved", name="approved", seconds=60)
-    async with chromium.tab(browser, house.base, width=360) as tab:
-        await tab.go("/inbox")
-        card = tab.page.locator(".card", has_text="approval")
-        button = card.get_by_role("button", name="Yes")
-        box = await button.bounding_box()
-        assert box is not None
-        assert box["height"] >= 44
-        # A nervous thumb.
-        await button.dblclick()
-        await expect(tab.page.locator("#said")).to_contain_text("Answered: approved is true.")
-        await expect(card).to_have_count(0)
-        assert not tab.faults
-    [step] = (await house.runtime.jobs.get(claimed.job.id)).steps or ()
-    assert step.result is True
 
 
 async def test_selected_jobs_are_killed_by_keys_alone(house: House, browser: Browser) -> None:

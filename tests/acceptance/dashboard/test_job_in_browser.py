@@ -46,30 +46,3 @@ async def test_a_growing_log_is_followed_until_one_scrolls_up(house: House, brow
         await tab.page.get_by_text("unseen line").wait_for()
         await tab.page.locator("#live[data-state=live]").wait_for()
         assert not tab.faults
-
-
-async def test_a_link_leads_to_a_line_of_a_long_log(house: House, browser: Browser) -> None:
-    claimed = await claimed_job(house.runtime, "talker", queue="talks", lease=3600.0)
-    for part in range(5):
-        lines = [(f"line {part * 1000 + number + 1}", None) for number in range(1000)]
-        assert await house.runtime.work.report(claimed.job, claimed.token, lines=lines)
-    async with chromium.tab(browser, house.base) as tab:
-        await tab.go(f"/jobs/{claimed.job.id}")
-        await tab.page.get_by_role("link", name="Earlier lines").click()
-        await tab.page.get_by_label("Line", exact=True).fill("3207")
-        await tab.press("Enter")
-        await tab.page.locator("#L3207").wait_for()
-        await tab.page.locator("#L3207 a").first.click()
-        await tab.page.wait_for_url("**/log?line=3207#L3207")
-        assert await tab.page.locator("tr:target td").last.inner_text() == "line 3207"
-        assert not tab.faults
-
-
-async def test_why_a_job_waits_is_seen_without_a_click(house: House, browser: Browser) -> None:
-    async with chromium.tab(browser, house.base) as tab:
-        await tab.go(f"/jobs/{house.night.jobs['question']}")
-        band = tab.page.locator("#why")
-        assert "Waits for the signal" in await band.inner_text()
-        box = await band.bounding_box()
-        assert box is not None
-        assert box["y"] < 300

@@ -1,13 +1,16 @@
-"""Tasks of an operator, by keys alone: how many it takes from the overview to the answer, and the answer itself."""
+"""Tasks of an operator who looks for something, by keys alone: how many it takes, and the answer itself."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 import pytest
+from bson import ObjectId
 from playwright.async_api import expect
 
+from jobqueue.domain.jobs.job import INLINE_LOGS
 from tests.support.browser import chromium
+from tests.support.factories import claimed_job
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser
@@ -17,16 +20,23 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 expect.set_options(timeout=30_000)
+LINES = 100_000
 
 
-async def test_why_a_job_does_not_run(house: House, browser: Browser) -> None:
-    async with chromium.tab(browser, house.base) as tab:
+@pytest.mark.parametrize("width", [1280, 360])
+async def test_why_a_job_does_not_run(house: House, browser: Browser, width: int) -> None:
+    async with chromium.tab(browser, house.base, width=width) as tab:
         await tab.go("/")
         await tab.press("/")
         # As it is pasted from a chat.
         await tab.page.keyboard.insert_text(house.night.jobs["question"])
         await tab.press("Enter")
-        await expect(tab.page.locator("#why")).to_contain_text("Waits for the signal decided until")
+        band = tab.page.locator("#why")
+        await expect(band).to_contain_text("Waits for the signal decided until")
+        box = await band.bounding_box()
+        assert box is not None
+        assert box["y"] + box["height"] < 800, "without scrolling"
+        assert tab.pressed <= 2
         assert not tab.faults
 
 
@@ -39,39 +49,38 @@ async def test_the_failed_jobs_of_a_customer_as_a_link(house: House, browser: Br
         rows = tab.page.locator("[data-list] > [data-id]")
         await expect(rows.first).to_contain_text("failed")
         link, count = tab.page.url, await rows.count()
-        assert count >= 2
+        assert (count >= 2, tab.pressed) == (True, 2)
         assert not tab.faults
     async with chromium.tab(browser, house.base) as other:
         await other.go(link.removeprefix(house.base))
         await expect(other.page.locator("[data-list] > [data-id]")).to_have_count(count)
 
 
-async def test_what_broke_and_why(house: House, browser: Browser) -> None:
+async def test_a_link_to_a_line_of_a_very_long_log(house: House, browser: Browser) -> None:
+    runtime = house.runtime
+    claimed = await claimed_job(runtime, "talker", queue="talks", lease=3600.0)
+    said = [(f"line {number}", None) for number in range(1, INLINE_LOGS + 1)]
+    assert await runtime.work.report(claimed.job, claimed.token, lines=said)
+    # As reports leave them, without a hundred reports.
+    job_id, now = ObjectId(claimed.job.id), await runtime.database.clock.now()
+    line = {"jobId": job_id, "t": now, "attempt": 1, "level": None}
+    others = [line | {"_id": ObjectId(), "seq": at, "m": f"line {at + 1}"} for at in range(INLINE_LOGS, LINES)]
+    await runtime.database.collection("logs").insert_many(others, ordered=False)
+    await runtime.jobs.collection.update_one({"_id": job_id}, {"$set": {"logCount": LINES, "logAt": now}})
     async with chromium.tab(browser, house.base) as tab:
-        await tab.go("/")
-        await tab.press("g", "f")
-        await tab.page.wait_for_url("**/failures")
-        await tab.press("j", "Enter")
-        await tab.page.wait_for_url("**/failures/*")
-        await expect(tab.page.locator("h1")).to_contain_text("pay.example answered")
-        await expect(tab.page.locator("main")).to_contain_text("ConnectionError")
-        assert not tab.faults
-
-
-async def test_what_failed_in_a_batch_and_what_it_holds_up(house: House, browser: Browser) -> None:
-    async with chromium.tab(browser, house.base) as tab:
-        await tab.go("/")
-        await tab.press("g", "b")
-        await tab.page.wait_for_url("**/batches")
-        await tab.press("j", "Enter")
-        await tab.page.wait_for_url("**/batches/*")
-        await expect(tab.page.locator(".why").first).to_contain_text("1 job failed and holds up 2 others")
-        await tab.page.get_by_role("link", name="What failed and what waits for it").focus()
+        await tab.go(f"/jobs/{job_id}")
+        await tab.open("**/log", "l")
+        await expect(tab.page.locator("#lines")).to_contain_text(f"line {LINES}")
+        await tab.press("l")
+        await tab.page.keyboard.type("71203")
         await tab.press("Enter")
-        graph = tab.page.locator("svg", has_text="merge").first
-        await expect(graph).to_contain_text("merge")
-        await expect(graph).not_to_contain_text("Ostwind-2")
-        assert not tab.faults
+        await tab.page.locator("#L71203 a").first.focus()
+        await tab.press("Enter")
+        await tab.page.wait_for_url("**/log?line=71203#L71203")
+        assert await tab.page.locator("tr:target td").last.inner_text() == "line 71203"
+        assert len(await tab.page.content()) < 200_000, "only what is seen is in the page"
+        assert (tab.pressed, tab.faults) == (4, [])
+    await runtime.database.collection("logs").delete_many({"jobId": job_id})
 
 
 async def test_whether_the_report_of_tonight_comes_in_my_time(house: House, browser: Browser) -> None:
@@ -83,19 +92,5 @@ async def test_whether_the_report_of_tonight_comes_in_my_time(house: House, brow
         await expect(row).to_contain_text("At 02:30, Monday through Friday, Berlin")
         await expect(row).to_contain_text("02:30 in")
         await expect(row).to_contain_text("clocks go")
-        assert not tab.faults
-
-
-async def test_what_waits_for_me_on_a_phone(house: House, browser: Browser) -> None:
-    async with chromium.tab(browser, house.base, width=360) as tab:
-        await tab.go("/")
-        # One touch: the bar is below, where the thumb is.
-        await tab.page.get_by_role("link", name="Waiting").click()
-        await tab.page.wait_for_url("**/inbox")
-        card = tab.page.locator(".card", has_text="refund").first
-        await expect(card).to_contain_text("decided")
-        await expect(card).to_contain_text("184000")
-        box = await card.bounding_box()
-        assert box is not None
-        assert box["x"] + box["width"] <= 360
+        assert tab.pressed <= 2
         assert not tab.faults

@@ -103,12 +103,23 @@ async def test_a_broken_form_is_refused(guarded: Client, body: bytes, kind: str)
 
 
 async def test_the_cookie_is_secure_behind_a_proxy_with_tls(guarded: Client) -> None:
-    headers = {"X-Forwarded-Proto": "https"}
-    reply = await guarded.post("/login", data={"token": ADMIN}, headers=headers, allow_redirects=False)
-    assert reply.cookies[SESSION_COOKIE]["secure"]
-    assert "Strict-Transport-Security" in reply.headers
-    reply = await guarded.post("/login", data={"token": ADMIN}, allow_redirects=False)
-    assert not reply.cookies[SESSION_COOKIE]["secure"]
+    for schemes, is_secure in (
+        (["https"], True),
+        (["HTTPS"], True),
+        (["https,http"], True),
+        (["https , http"], True),
+        (["https", "http"], True),
+        (["http,https"], False),
+        (["http"], False),
+        ([",https"], False),
+        ([""], False),
+        ([], False),
+    ):
+        headers = [("X-Forwarded-Proto", scheme) for scheme in schemes]
+        reply = await guarded.post("/login", data={"token": ADMIN}, headers=headers, allow_redirects=False)
+        assert bool(reply.cookies[SESSION_COOKIE]["secure"]) is is_secure, schemes
+        for name in ("Strict-Transport-Security", "Cross-Origin-Opener-Policy"):
+            assert (name in reply.headers) is is_secure, (name, schemes)
 
 
 async def test_without_the_database_pages_say_so(

@@ -62,7 +62,7 @@ async def test_a_page_sends_a_stranger_to_the_login_and_the_login_back(client: C
     answer = await log_in(client, ADMIN, next="/workers?a=1&b=2")
     assert (answer.status, answer.headers["Location"]) == (303, "/workers?a=1&b=2")
     cookie = answer.cookies[SESSION_COOKIE]
-    assert (cookie["httponly"], cookie["samesite"], cookie["path"]) == (True, "Strict", "/")
+    assert (cookie["httponly"], cookie["samesite"], cookie["path"]) == (True, "Lax", "/")
     assert ADMIN not in cookie.value
     page = await get(client, "/workers")
     assert page.status == 200

@@ -51,12 +51,14 @@ class Tab:
     Attributes:
         faults: violations of the content security policy, errors of scripts, and requests to other hosts.
         requests: paths that the page has asked for.
+        pressed: keys that were pressed so far.
     """
 
     def __init__(self, page: Page, base: str) -> None:
         self.page, self._base = page, base
         self.faults: list[str] = []
         self.requests: list[str] = []
+        self.pressed = 0
         page.set_default_timeout(_PATIENCE_MS)
         page.on("console", self._on_console)
         page.on("pageerror", lambda error: self.faults.append(f"script: {error}"))
@@ -69,7 +71,28 @@ class Tab:
     async def press(self, *keys: str) -> None:
         """Press keys, one after the other."""
         for key in keys:
+            self.pressed += 1
             await self.page.keyboard.press(key)
+
+    async def open(self, address: str, *keys: str) -> None:
+        """Press keys that lead to another page, whose address has the form of a glob."""
+        await self.press(*keys)
+        await self.page.wait_for_url(address)
+
+    async def to_row(self, text: str) -> None:
+        """Go down the list of the page, to the row with a text."""
+        rows = self.page.locator("[data-list] > *")
+        await rows.filter(has_text=text).first.wait_for()
+        for _ in range(await rows.count()):
+            await self.press("j")
+            if text in await self.page.locator("[data-list] > .at").inner_text():
+                return
+        raise AssertionError(f"no row with {text}")
+
+    async def focus(self) -> str:
+        """Return the text, or the name, of what has the focus."""
+        told: str = await self.page.evaluate("document.activeElement.innerText || document.activeElement.name || ''")
+        return " ".join(told.split())
 
     def _on_console(self, message: ConsoleMessage) -> None:
         if message.type == "error":

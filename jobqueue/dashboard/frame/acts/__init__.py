@@ -12,7 +12,8 @@ To add an action:
    its subject by ``ui.act``. A button that needs no page of its own is ``acts.button`` (``frame/acts.html``), which
    sends a form to the path of that same action.
 
-The frame does the rest, as ``frame/acting.py`` says: it checks where the form comes from, does the same form once,
-turns refusals into the page with all that was typed, and goes on with a sentence. The tests of all pages try the new
-one.
+The frame does the rest, as ``frame/acting.py`` says: it checks where the form comes from, does the same form once on
+all servers of the database (``form.Deed.is_safe_again`` says what follows a crash), turns refusals into the page with
+all that was typed, and goes on with a sentence. The tests of all pages try the new one, and its row in the tests of
+roles says who may do it.
 """

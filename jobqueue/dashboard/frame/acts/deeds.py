@@ -19,7 +19,10 @@ _MOST_KEPT: Final = 1000
 
 
 class Deeds:
-    """Outcomes of forms of one application by their keys, which name the visitor too."""
+    """Outcomes of forms of one application by their keys, which name the visitor too.
+
+    Requests for the same outcome at the same time share the work.
+    """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._kept: LruCache[Hashable, tuple[asyncio.Task[Any], float]] = LruCache(_MOST_KEPT)

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 Kind = Literal["text", "number", "area", "choice", "flag", "time", "hidden"]
 BACK = "back"
 """The field with the page to go to afterwards."""
+KEY = "key"
+"""The field by which the same form is known again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,12 +26,14 @@ class Trouble:
         text: a sentence.
         fields: reasons by the name of a field, or by a path below it.
         is_clash: somebody has changed the subject since the form was shown.
+        is_unsure: the form may have been carried out before.
     """
 
     status: int
     text: str
     fields: Mapping[str, Sequence[str]] = field(default_factory=dict)
     is_clash: bool = False
+    is_unsure: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,12 +66,19 @@ class Deed:
         said: the sentence that tells what was done, or a function of the reply that returns it.
         to: the page to go to, or a function of the reply that returns it.
         shown: the reply is shown on the page of the form in place of going elsewhere, as it is shown only once.
+        is_decision: of two decisions about the same the API refuses the second.
     """
 
     call: Call
     said: str | Callable[[Any], str]
     to: str | Callable[[Any], str]
     shown: bool = False
+    is_decision: bool = False
+
+    @property
+    def is_safe_again(self) -> bool:
+        """True if a second call, after one of which nobody knows the outcome, is refused or does nothing."""
+        return bool(self.call.key or self.call.match) or self.is_decision
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,6 +171,9 @@ def _filled(each: Field, sent: Sent, trouble: Trouble | None) -> Field:
     is_clash = trouble is not None and trouble.is_clash
     if each.kind == "hidden" and each.name != BACK and is_clash:
         # The present tag goes with the present values: who sends the form again has seen them.
+        return each
+    if each.name == KEY and trouble is not None and trouble.is_unsure:
+        # Who sends the form again has looked, and means it.
         return each
     typed = ("1" if each.name in sent.values else "") if each.kind == "flag" else sent.values.get(each.name, each.value)
     typed = typed.replace("\r\n", "\n")

@@ -16,13 +16,12 @@ from jobqueue.api.http.keys import RUNTIME
 from jobqueue.api.http.problems import ProblemError
 from jobqueue.api.security.hosts import has_own_origin
 from jobqueue.api.security.token_watch import SESSION_COOKIE
-from jobqueue.dashboard.frame.acts.form import Sent
+from jobqueue.dashboard.frame.acts.form import KEY, Sent
 
 if TYPE_CHECKING:
     from aiohttp import web
 
 TOKEN: Final = "form"  # noqa: S105 - the name of a field
-KEY: Final = "key"
 HEADER: Final = "X-Form-Token"
 FORM: Final = "application/x-www-form-urlencoded"
 MOST_FORM: Final = 4 * 1024 * 1024

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from jobqueue.dashboard.frame.act_page import act_page, shown
 from jobqueue.dashboard.frame.acts import json_text
 from jobqueue.dashboard.frame.acts.call import Call
-from jobqueue.dashboard.frame.acts.form import BACK, Deed, Field, Form, Sent
-from jobqueue.dashboard.frame.acts.guard import KEY
+from jobqueue.dashboard.frame.acts.form import BACK, KEY, Deed, Field, Form, Sent
 from jobqueue.dashboard.frame.texts import shorten
 from jobqueue.dashboard.frame.view import quoted
 from jobqueue.dashboard.jobs.acts.subject import Subject, path, subject
@@ -120,7 +119,7 @@ def _decision(view: View, sent: Sent, step: str, to: str) -> Deed:
         body["result"] = result
     call = Call(method="POST", path=path(view, f"/steps/{quoted(step)}"), body=body)
     said = f"Decided: {shorten(step, _LONGEST)} {'happened' if choice == YES else 'did not happen'}."
-    return Deed(call=call, said=said, to=to)
+    return Deed(call=call, said=said, to=to, is_decision=True)
 
 
 def _why_not(view: View, roles: tuple[Any, ...]) -> str:

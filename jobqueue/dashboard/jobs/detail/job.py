@@ -16,6 +16,7 @@ from jobqueue.dashboard.jobs.detail.brief import whole
 from jobqueue.dashboard.jobs.detail.room import Room
 from jobqueue.dashboard.jobs.detail.starts import Start, runs_of, starts
 from jobqueue.dashboard.jobs.detail.timeline import timeline
+from jobqueue.dashboard.jobs.detail.trial import trial
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -51,7 +52,9 @@ async def _load(view: View) -> dict[str, Any]:
         audit=("/v1/audit", {"kind": "job", "name": job_id, "limit": str(_CHANGES)}),
     )
     job = dict.fromkeys(_SPARSE) | parts["job"]
-    alike, median, needs = await asyncio.gather(_alike(view, job), _median(view, job), _dependencies(view, job))
+    alike, median, needs, tried = await asyncio.gather(
+        _alike(view, job), _median(view, job), _dependencies(view, job), trial(view, job)
+    )
     found = starts(job)
     runs = runs_of(found)
     line = timeline(job, found, view.now, view.preferences, whole(view.query("run")))
@@ -73,6 +76,7 @@ async def _load(view: View) -> dict[str, Any]:
         "waits_since": _since(job, last, view.now),
         "trouble": trouble.trouble(job, found, runs, Room(_ROOM_OF_ERROR)),
         "alike": alike,
+        "tried": tried,
         "median": median,
         "needs": needs,
         "log": log.tail(parts["logs"], view.preferences),

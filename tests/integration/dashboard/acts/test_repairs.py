@@ -56,6 +56,10 @@ async def operation(client: Client, path: str) -> Any:
     return await (await client.get(f"/v1{path}")).json()
 
 
+async def concerns(client: Client) -> list[Any]:
+    return list((await (await client.get("/v1/status")).json())["items"])
+
+
 async def test_a_group_is_requeued_by_rules_with_a_patch_that_was_seen(client: Client, group: str) -> None:
     form = await opened(client, group)
     assert (form["trial"], form["then"], form["stopAfter"]) == ("1", "wait", "3")
@@ -92,6 +96,13 @@ async def test_an_operation_says_what_follows_its_trial_is_resumed_and_stopped_m
     page = await main_of(client, f"{here}?tried")
     assert words(first(page, "#course")) == "The trial of 1 has succeeded: go on with the other 4 jobs."
     assert words(first(page, "#do-resume")) == "Go on with the other 4 jobs…"
+    (concern,) = [each for each in await concerns(client) if each["kind"] == "operation"]
+    assert concern["message"].endswith("has tried 1 of its jobs with success, and waits to go on with the other 4 jobs")
+    for path in ("/", "/inbox", "/inbox?kind=other"):
+        page = await main_of(client, path)
+        assert page.select(f"a[href^='{here}']"), path
+    assert "Go on with the other 4 jobs?" in words(page)
+    assert "a trial of 1, then it waits to be resumed" in words(await main_of(client, here))
     form = await opened(client, f"{here}/resume")
     assert (form["pace"], form["stopAfter"]) == ("", "3")
     wrong = await sent(client, f"{here}/resume", form | {"pace": "20/h", "stopAfter": "many"}, 422)
@@ -99,6 +110,8 @@ async def test_an_operation_says_what_follows_its_trial_is_resumed_and_stopped_m
     assert await place(client, f"{here}/resume", form | {"pace": "20/m", "stopAfter": ""}) == here
     resumed = await operation(client, here)
     assert (resumed["state"], resumed["pace"], resumed["stopAfter"]) == ("running", "20/m", None)
+    assert "a trial of 1, which is over; 20 a minute" in words(first(await main_of(client, f"{here}?on"), "#progress"))
+    assert not [each for each in await concerns(client) if each["kind"] == "operation"]
     assert "stop it first" in words(await main_of(client, f"{here}/resume"))
     # The second stop is another one, although its form looks like that of the first.
     for path, state in (("stop", "stopped"), ("resume", "running"), ("stop", "stopped")):
@@ -113,9 +126,31 @@ async def test_one_job_is_tried_alone_with_the_patch(client: Client, idle_runtim
     page = await sent(client, group, form | {"do": "one-"}, 200)
     one = next(str(button["value"]) for button in page.select("main button[name=do]") if "one" in words(button))
     here = await place(client, group, fields(first(page, "main form")) | {"do": one})
-    job = await idle_runtime.jobs.get(here.removeprefix("/jobs/"))
+    job = await idle_runtime.jobs.get(here.removeprefix("/jobs/").partition("?")[0])
     assert (job.state, job.data["country"]) == ("pending", "AT")
     assert await idle_runtime.jobs.collection.count_documents({"state": "failed"}) == 4
+
+
+async def test_a_trial_tells_how_it_went_and_leads_on(client: Client, idle_runtime: Runtime, group: str) -> None:
+    trial = group.replace("/requeue", "/trial")
+    told = []
+    for is_bad in (True, False):
+        here = await place(client, trial, await opened(client, trial))
+        told.append(words(first(await main_of(client, here), "#tried")))
+        # Another error leads to another group.
+        await work(idle_runtime, bad=int(is_bad))
+        told.append(words(first(await main_of(client, f"{here}&ended"), "#tried")))
+    assert told == [
+        "This job is tried again. The page follows it; the others are as before.",
+        "The trial has failed. The others are as before. The group",
+        "This job is tried again. The page follows it; the others are as before.",
+        "The trial has succeeded. 3 other jobs have failed by the same mistake. Requeue the others…",
+    ]
+    onward = first(await main_of(client, f"{here}&on"), "#do-others")["href"]
+    form = await opened(client, str(onward))
+    assert (form["trial"], form["pace"], form["stopAfter"]) == ("", "5", "3"), "one was tried already"
+    for odd in ("x", "%00", "0" * 16):
+        assert (await client.get(f"{here.partition('?')[0]}?tried={odd}")).status in {200, 422}, odd
 
 
 @pytest.mark.parametrize("path", ["", "/jobs/many?action=requeue&which=all&q=state%3Dfailed"])
