@@ -214,7 +214,9 @@ class House:
                 place = self.place(path, act, owner)
                 # Another address is another form.
                 _, page = await self.page("admin", f"{place}{'&' if '?' in place else '?'}of={owner}")
-                found[path, owner] = fields(first(page, "main form[method=post]:is(:not([action]), [action^='#'])")) | act.typed
+                found[path, owner] = (
+                    fields(first(page, "main form[method=post]:is(:not([action]), [action^='#'])")) | act.typed
+                )
         return found
 
     async def content(self) -> dict[str, list[Any]]:
@@ -310,7 +312,10 @@ async def test_a_form_of_somebody_who_may_not_changes_nothing(house: House) -> N
             # The changes are shown first.
             seen = first(parsed(await reply.text()), "main button[name=do]")
             reply = await house.send("admin", place, form | {"do": str(seen["value"])})
-        assert reply.status == (200 if path in {"/tokens/new", "/queues/{name}/test"} else 303), (path, words(parsed(await reply.text())))
+        assert reply.status == (200 if path in {"/tokens/new", "/queues/{name}/test"} else 303), (
+            path,
+            words(parsed(await reply.text())),
+        )
         after = await house.content()
         assert after != before, path
         before = after
