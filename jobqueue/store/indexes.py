@@ -13,6 +13,7 @@ import bson
 from bson import ObjectId
 
 from jobqueue.domain.errors import NoDatabaseError, UnsuitableDatabaseError
+from jobqueue.journal import get_logger
 from jobqueue.store.alerts import incidents
 from jobqueue.store.bulk import erasure_statements, failure_statements
 from jobqueue.store.documents import (
@@ -26,7 +27,14 @@ from jobqueue.store.insight import activity_statements, audit_statements
 from jobqueue.store.limits import limit_statements
 from jobqueue.store.mongo.clock import EPOCH
 from jobqueue.store.mongo.database import AUTHENTICATION, DUPLICATE_KEY, guarded
-from jobqueue.store.mongo.driver import IndexModel, OperationFailure, indexes_of
+from jobqueue.store.mongo.driver import (
+    ExecutionTimeout,
+    IndexModel,
+    NetworkTimeout,
+    OperationFailure,
+    indexes_of,
+    timeout,
+)
 from jobqueue.store.work import expiry_statements
 from jobqueue.store.workflow import batch_listings
 
@@ -34,6 +42,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from jobqueue.store.mongo.database import Database
+
+log = get_logger(__name__)
 
 # The server knows that an equality implies a comparison, but not a $type: only so it uses the partial index.
 _ANY_ID: Final = {"$gte": ObjectId("0" * 24)}
@@ -46,6 +56,8 @@ _INDEX_NOT_FOUND: Final = 27
 _TELLING: Final = ("unique", "sparse", "hidden", "partialFilterExpression", "expireAfterSeconds", "collation")
 _TRIES: Final = 3
 _DAY: Final = 86_400
+_BUILD_SECONDS: Final = 6 * 3_600.0
+"""Seconds that the indexes of one collection may take to be built."""
 _OTHERWISE: Final = "correct --db or JOBQUEUE_DB; the first jobqueue serve, worker or add makes it"
 
 
@@ -250,7 +262,7 @@ async def _create(database: Database, collection: str, declared: Sequence[Index]
     """
     models = [IndexModel(list(index.keys), name=index.name, **index.options) for index in declared]
     try:
-        await database.collection(collection).create_indexes(models)
+        await _build(database, collection, models)
     except OperationFailure as error:
         if error.code in _INDEX_CONFLICTS:
             return False
@@ -265,6 +277,17 @@ async def _create(database: Database, collection: str, declared: Sequence[Index]
             f"document has {double}: end or delete all of them but one"
         ) from error
     return True
+
+
+async def _build(database: Database, collection: str, models: list[IndexModel]) -> None:
+    """Create indexes, however long a long history takes; the server goes on with a build whose caller has left."""
+    indexed = database.collection(collection)
+    try:
+        await indexed.create_indexes(models)
+    except (NetworkTimeout, ExecutionTimeout):
+        log.info("indexes being built", collection=collection)
+        with timeout(_BUILD_SECONDS):
+            await indexed.create_indexes(models)
 
 
 async def _clear(database: Database, index: Index) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from jobqueue.cli.process import complete
+from jobqueue.cli.process.pausing import change_all, check_choice
 from jobqueue.cli.process.session import with_api
 from jobqueue.cli.render import errors, output, tables, values
 from jobqueue.cli.render.help import Group
@@ -96,21 +97,39 @@ def test_webhook(name: str, kind: str, *, as_json: bool, **options: Any) -> int:
     return errors.OK if test["ok"] else errors.ERROR
 
 
-@queue.command(epilog=errors.epilog())
-@click.argument("name", shell_complete=complete.queues)
+@queue.command(epilog=errors.epilog("queue pause media", 'queue pause --all --reason "restored from a backup"'))
+@click.argument("name", shell_complete=complete.queues, required=False)
+@click.option("--all", "every", is_flag=True, help="Each queue that is configured or has jobs and is not paused yet.")
 @click.option("--reason", help="For people: why it is paused.")
 @command_options
-def pause(name: str, *, reason: str | None, as_json: bool, **options: Any) -> None:
+def pause(name: str | None, *, every: bool, reason: str | None, as_json: bool, **options: Any) -> None:
     """Pause a queue: workers claim no more of its jobs."""
-    _set_paused(name, options, paused=True, as_json=as_json, body={"reason": reason} if reason else None)
+    check_choice(name, every=every, kind="queue")
+    body = {"reason": reason} if reason else None
+    if name is not None:
+        _set_paused(name, options, paused=True, as_json=as_json, body=body)
+        return
+    change_all("queues", "pause", options, is_meant=lambda view: not view["paused"], as_json=as_json, body=body)
 
 
-@queue.command(epilog=errors.epilog())
-@click.argument("name", shell_complete=complete.queues)
+@queue.command(epilog=errors.epilog("queue resume media", 'queue resume --all --reason "restored from a backup"'))
+@click.argument("name", shell_complete=complete.queues, required=False)
+@click.option("--all", "every", is_flag=True, help="Each queue that is paused.")
+@click.option("--reason", help="Of --all: only queues that were paused for this reason.")
 @command_options
-def resume(name: str, *, as_json: bool, **options: Any) -> None:
+def resume(name: str | None, *, every: bool, reason: str | None, as_json: bool, **options: Any) -> None:
     """Resume a queue: workers claim its jobs again. Its circuit breakers close."""
-    _set_paused(name, options, paused=False, as_json=as_json)
+    check_choice(name, every=every, kind="queue")
+    if name is not None:
+        if reason is not None:
+            raise click.UsageError("--reason goes with --all")
+        _set_paused(name, options, paused=False, as_json=as_json)
+        return
+
+    def is_meant(view: Mapping[str, Any]) -> bool:
+        return bool(view["paused"]) and reason in {None, view["pauseReason"]}
+
+    change_all("queues", "resume", options, is_meant=is_meant, as_json=as_json)
 
 
 @queue.command(epilog=errors.epilog())

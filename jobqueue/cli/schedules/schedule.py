@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from jobqueue.cli.process import complete
+from jobqueue.cli.process.pausing import change_all, check_choice
 from jobqueue.cli.process.session import with_api
 from jobqueue.cli.render import errors, moments, output, tables, values
 from jobqueue.cli.render.help import Group
@@ -129,12 +130,17 @@ def run(name: str, *, as_json: bool, **options: Any) -> None:
     output.print_document(job, job["id"], as_json=as_json)
 
 
-@schedule.command(epilog=errors.epilog())
-@click.argument("name", shell_complete=complete.schedules)
+@schedule.command(epilog=errors.epilog("schedule pause nightly", "schedule pause --all"))
+@click.argument("name", shell_complete=complete.schedules, required=False)
+@click.option("--all", "every", is_flag=True, help="Each schedule that is not paused yet.")
 @command_options
-def pause(name: str, *, as_json: bool, **options: Any) -> None:
+def pause(name: str | None, *, every: bool, as_json: bool, **options: Any) -> None:
     """Pause a schedule: it makes no jobs."""
-    _set_paused(name, options, paused=True, as_json=as_json)
+    check_choice(name, every=every, kind="schedule")
+    if name is not None:
+        _set_paused(name, options, paused=True, as_json=as_json)
+        return
+    change_all("schedules", "pause", options, is_meant=lambda view: view.get("paused") is False, as_json=as_json)
 
 
 @schedule.command(epilog=errors.epilog())

@@ -64,6 +64,11 @@ class Node:
         assert self._process is not None
         return self._process.pid
 
+    @property
+    def directory(self) -> Path:
+        """The directory of its data."""
+        return self._directory
+
     def files(self) -> list[Path]:
         """Return the files of its data."""
         return [path for path in self._directory.rglob("*") if path.is_file()]
