@@ -1,4 +1,4 @@
-"""The examples of the document are answers of this server, and the manual knows each field that the answers have stored."""
+"""The examples of the document are answers of this server; the manual knows each field that the answers store."""
 
 from __future__ import annotations
 
