@@ -81,7 +81,8 @@ def test_receivers_in_other_languages_check_signatures_alike(tmp_path: Path) -> 
     [node] = blocks_of(page, "js")
     vector = blocks_of(page, "python")[1]
     values = re.findall(r"whsec_\w+|msg_\w+|1614265330(?=\")|v1,AAAA v1,[^\"]+|\{\"test.*\}", vector)
-    asked = "const [secret, id, at, signature, body] = JSON.parse(process.argv[2]);\n" + (
+    asked = (
+        "const [secret, id, at, signature, body] = JSON.parse(process.argv[2]);\n"
         'const headers = {"webhook-id": id, "webhook-timestamp": at, "webhook-signature": signature};\n'
         'console.log(isSigned(secret, headers, body), isSigned(secret, headers, body + " "));\n'
     )
