@@ -11,7 +11,7 @@ from aiohttp import hdrs, web
 from apispec import APISpec
 from apispec.ext.marshmallow import MarshmallowPlugin
 
-from jobqueue.api.description import examples, texts
+from jobqueue.api.description import examples, meanings, texts
 from jobqueue.api.http import route_spec
 from jobqueue.api.http.json_reply import JSON, reply
 from jobqueue.api.http.problems import MEDIA_TYPE
@@ -80,6 +80,7 @@ def document(routes: Iterable[Route]) -> dict[str, Any]:
     for path, made in by_path.items():
         spec.path(path=path, operations=made, parameters=_path_parameters(path))
     made_document: dict[str, Any] = spec.to_dict()
+    meanings.explain(made_document)
     return made_document
 
 

@@ -12,8 +12,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-_BLOCK: Final = re.compile(r"^```(python|console)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_BLOCK: Final = re.compile(r"^```(python|bash|console)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _FILE: Final = re.compile(r"# (\S+\.py)(?:, (.*))?\n")
+_SCRIPT: Final = re.compile(r"#!.*\n# (\S+\.sh)\b")
 _ANY: Final = "…"
 
 
@@ -44,7 +45,7 @@ def commands(block: str) -> Iterator[Command]:
 
 def file_name(block: str) -> str | None:
     """Return the name of the file that a block is, or changes."""
-    named = _FILE.match(block)
+    named = _FILE.match(block) or _SCRIPT.match(block)
     return None if named is None else named[1]
 
 
@@ -85,7 +86,7 @@ class Reader:
             AssertionError: a command printed something else.
         """
         for kind, block in _BLOCK.findall(page):
-            if kind == "python":
+            if kind != "console":
                 self._save(block)
                 continue
             for command in commands(block):

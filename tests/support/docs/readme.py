@@ -16,6 +16,11 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
 
 
+def blocks_of(page: Path, language: str) -> list[str]:
+    """Return the code blocks of a language on a page."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+
+
 def table(name: str) -> list[list[str]]:
     """Return the cells of the table after a marker, without its head and without code marks."""
     _, _, rest = TEXT.partition(f"<!-- {name} -->\n")

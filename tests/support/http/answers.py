@@ -10,6 +10,7 @@ import json
 import re
 import tempfile
 from dataclasses import replace
+from datetime import UTC, datetime
 from ipaddress import ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -248,7 +249,9 @@ async def _many(asker: Asker) -> None:
 
 async def _seen(asker: Asker) -> None:
     await asker.ask("getStats", query={"queue": "media", "window": "1h"})
-    await asker.ask("getStatsSeries", query={"step": "1d"})
+    # Without a beginning the series has a second, empty day in the first hour after midnight.
+    today = f"{datetime.now(UTC):%Y-%m-%d}T00:00:00Z"
+    await asker.ask("getStatsSeries", query={"step": "1d", "from": today})
     await asker.ask("getStatus")
     await asker.ask("listChanges", query={"kind": "schedule"})
     await asker.ask("listQueues")
