@@ -17,8 +17,22 @@ lease=10 # seconds; a heartbeat comes every three
 files=$(mktemp -d)
 trap 'rm -rf -- "$files"' EXIT
 stopping=
-trap 'stopping=1' TERM INT
-set -m # a job gets a process group of its own, so that all of it can be ended
+child= # the process under way
+trap 'stopping=1; end_child' TERM INT
+set -m # a child gets a process group of its own, so that all of it can be ended
+
+end_child() { [[ -z $child ]] || kill -- "-$child" 2>/dev/null; }
+
+await_child() { # Wait for a process in the background, which a signal ends; return its exit code.
+  local code
+  child=$1
+  [[ -z $stopping ]] || end_child # the signal may have come before the child
+  wait "$child"
+  code=$?
+  while kill -0 -- "-$child" 2>/dev/null; do wait "$child"; done
+  child=
+  return "$code"
+}
 
 post() { # post PATH BODY: print the reply, and fail unless it is 2xx. All tries of a request have the same key.
   local key
@@ -84,13 +98,10 @@ run() {
   working=$!
   beat "$working" &
   beating=$!
-  wait "$working"
+  await_child "$working"
   code=$?
-  if [[ -n $stopping ]]; then
-    kill -- "-$working" 2>/dev/null
-  fi
   kill -- "-$beating" 2>/dev/null
-  wait "$working" "$beating" 2>/dev/null
+  wait "$beating" 2>/dev/null
   report "$code"
 }
 
@@ -98,19 +109,15 @@ while [[ -z $stopping ]]; do
   authorization=${JOBQUEUE_API_TOKEN:+Bearer $JOBQUEUE_API_TOKEN}
   claim=$(jq -n --arg worker "$worker" --argjson lease "$lease" '{worker: $worker, types: ["checksum"], wait: 30, lease: $lease}')
   : >"$files/claim"
+  # A server that has just claimed a job for us gives it back when a signal ends this request.
   post "queues/$queue/claim" "$claim" >"$files/claim" &
-  claiming=$!
-  wait "$claiming"
+  await_child "$!"
   code=$?
-  if [[ -n $stopping ]]; then
-    # A server that has just claimed a job for us gives it back when the connection breaks.
-    kill -- "-$claiming" 2>/dev/null
-    wait "$claiming"
-  fi
   if jq -e .job "$files/claim" >/dev/null 2>&1; then
     run
-  elif ((code)); then
+  elif ((code)) && [[ -z $stopping ]]; then
     tail -n 1 "$files/curl" >&2
     sleep 1
   fi # else nothing came within 30 seconds
 done
+exit 0

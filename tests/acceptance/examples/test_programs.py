@@ -65,9 +65,9 @@ async def poll(place: Place, *words: str) -> None:
     await place.served.call("PATCH", f"/v1/jobs/{back}", {"data": {"files": [*sums], "pause": 0}})
     async with program(place, *words) as second:
         again = await place.ended(back)
+        assert (again["state"], again["result"]) == ("success", sums), again
         second.send_signal(signal.SIGTERM)
         assert await asyncio.wait_for(second.wait(), 60) == 0
-    assert (again["state"], again["result"]) == ("success", sums)
     assert [line["m"] for line in again["logs"]] == [f"reading {path}" for path in sums]
 
 
