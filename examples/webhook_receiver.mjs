@@ -22,6 +22,10 @@ import { setTimeout as sleep } from "node:timers/promises";
 const TOLERANCE = 300; // seconds: an old message may be a repetition by somebody else
 const MOST_BYTES = 16 * 1024 * 1024;
 const secrets = (process.env.WEBHOOK_SECRETS ?? "").split(" ").filter(Boolean);
+if (!secrets.length) {
+  console.error("WEBHOOK_SECRETS is not set: the secret is shown when a webhook or an alert is configured");
+  process.exit(1);
+}
 const url = process.env.JOBQUEUE_URL ?? "http://localhost:8080";
 const effects = [];
 const answers = new Map();

@@ -137,7 +137,10 @@ class Receiver:
 
 
 async def main(port: int) -> None:
-    receiver = Receiver(os.environ["WEBHOOK_SECRETS"].split(), os.environ.get("JOBQUEUE_URL", "http://localhost:8080"))
+    secrets = os.environ.get("WEBHOOK_SECRETS", "").split()
+    if not secrets:
+        sys.exit("WEBHOOK_SECRETS is not set: the secret is shown when a webhook or an alert is configured")
+    receiver = Receiver(secrets, os.environ.get("JOBQUEUE_URL", "http://localhost:8080"))
     app = web.Application(client_max_size=16 * 1024 * 1024)
     app.add_routes([web.post("/job", receiver.receive), web.post("/alert", receiver.receive)])
     app.add_routes([web.get("/effects", receiver.show)])

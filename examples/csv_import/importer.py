@@ -52,11 +52,10 @@ class Report:
     first_reasons: list[str]
 
 
-@queue.task("csv.import", queue="csv", attempts=3, backoff=[1, 10, 60])
+@queue.task("csv.import", queue="csv")
 async def import_file(job: ActiveJob, path: str, rows: int = 1000) -> Report:
     delivery = await job.step("validate", validate, path)
     parts = await job.step("split", split, path, rows)
-    await job.log(f"{len(parts)} parts")
     # The import holds no slot meanwhile. With "hold" it waits until a person has requeued a part that failed.
     items = [{"path": path, "delivery": delivery, "part": asdict(part)} for part in parts]
     results = await job.map("parts", "csv.part", items, queue="csv-parts", failures="hold")

@@ -33,7 +33,7 @@ class Summary:
     left_out: int
 
 
-@queue.task("document.summarise", queue="documents", attempts=3, backoff=[1, 10])
+@queue.task("document.summarise", queue="documents")
 async def summarise(job: ActiveJob, path: str, budget: int) -> Summary:
     sections = await job.step("split", split, path)
     answers: list[Answer] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -17,7 +18,7 @@ from tests.acceptance.steps.served import Served
 from tests.support.zygote.process import ModuleProcess
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 ROOT = Path(__file__).parents[3]
 EXAMPLES = ROOT / "examples"
@@ -95,3 +96,16 @@ async def trying(server: Server, home: Path, example: str) -> AsyncIterator[Plac
     cli = Cli(home, {**server.settings, "PYTHONPATH": paths})
     async with ClientSession() as session:
         yield Place(home, folder, Served(cli, session, url=server.url), cli)
+
+
+async def beside(server: Server, home: Path, *parts: Callable[[Server, Path], Awaitable[None]]) -> None:
+    """Run parts of a test side by side, each in a folder of its own."""
+
+    async def run(part: Callable[[Server, Path], Awaitable[None]]) -> None:
+        folder = home / part.__name__
+        folder.mkdir()
+        await part(server, folder)
+
+    async with asyncio.TaskGroup() as group:
+        for part in parts:
+            group.create_task(run(part))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from tests.acceptance.cli.cli_process import eventually
-from tests.acceptance.examples.place import EXAMPLES, Server, trying
+from tests.acceptance.examples.place import EXAMPLES, Server, beside, trying
 from tests.acceptance.steps.served import receiving
 from tests.support import waiting
 from tests.support.zygote.process import run
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from jobqueue.testing import QueueForTests
 
 
-async def test_a_crawl_fetches_each_page_once_and_one_of_a_host_at_a_time(server: Server, tmp_path: Path) -> None:
+async def a_crawl_fetches_each_page_once_and_one_of_a_host_at_a_time(server: Server, tmp_path: Path) -> None:
     async with trying(server, tmp_path, "scraper") as place:
         await place.apply()
         with place.program("stub_site", "0", "0") as ready:
@@ -50,7 +50,7 @@ async def test_a_crawl_fetches_each_page_once_and_one_of_a_host_at_a_time(server
                 assert notes["shortest_gap"] >= 1
 
 
-async def test_a_late_report_is_told_of_and_mended(server: Server, tmp_path: Path) -> None:
+async def a_late_report_is_told_of_and_mended(server: Server, tmp_path: Path) -> None:
     async with (
         trying(server, tmp_path, "nightly_report") as place,
         receiving(lambda _: (200, {})) as (url, messages),
@@ -89,6 +89,16 @@ async def test_a_late_report_is_told_of_and_mended(server: Server, tmp_path: Pat
 
             [text] = await eventually(alerts, bool)
             assert "is late" in str(text)
+
+
+async def test_a_crawl_is_polite_and_a_late_report_is_told_of(server: Server, tmp_path: Path) -> None:
+    # Both wait most of the time.
+    await beside(
+        server,
+        tmp_path,
+        a_crawl_fetches_each_page_once_and_one_of_a_host_at_a_time,
+        a_late_report_is_told_of_and_mended,
+    )
 
 
 async def test_the_report_is_due_at_half_past_two_in_berlin(

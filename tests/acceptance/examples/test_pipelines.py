@@ -8,7 +8,7 @@ import sqlite3
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
-from tests.acceptance.examples.place import LEASE, Place, Server, trying
+from tests.acceptance.examples.place import LEASE, Place, Server, beside, trying
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ async def answer(place: Place, person: str, label: str) -> None:
         assert page.status == 200, await page.text()
 
 
-async def test_an_invoice_is_paid_once_although_the_worker_dies_in_the_payment(server: Server, tmp_path: Path) -> None:
+async def an_invoice_is_paid_once_although_the_worker_dies_in_the_payment(server: Server, tmp_path: Path) -> None:
     async with trying(server, tmp_path, "approval") as place:
         await place.apply(approvals={"lease": LEASE})
         bank = tmp_path / "bank.jsonl"
@@ -168,7 +168,7 @@ async def test_an_invoice_is_paid_once_although_the_worker_dies_in_the_payment(s
     assert [signal["by"] for signal in paid["signals"]] == ["ann"]
 
 
-async def test_a_summary_stays_within_its_budget_and_rate(server: Server, tmp_path: Path) -> None:
+async def a_summary_stays_within_its_budget_and_rate(server: Server, tmp_path: Path) -> None:
     document = tmp_path / "document.txt"
     document.write_text("\n\n".join(" ".join(f"word{n}-{m}" for m in range(10)) for n in range(12)))
     async with trying(server, tmp_path, "llm_pipeline") as place:
@@ -206,3 +206,13 @@ async def test_a_summary_stays_within_its_budget_and_rate(server: Server, tmp_pa
     )
     assert spent["spent"] == ended["whole"]["result"]["spent"] + ended["small"]["result"]["spent"]
     assert spent["answers"] == 12 + 4 + 2
+
+
+async def test_an_invoice_is_paid_once_and_a_summary_stays_within_its_budget(server: Server, tmp_path: Path) -> None:
+    # Both wait most of the time.
+    await beside(
+        server,
+        tmp_path,
+        an_invoice_is_paid_once_although_the_worker_dies_in_the_payment,
+        a_summary_stays_within_its_budget_and_rate,
+    )
