@@ -27,9 +27,9 @@ await_child() { # Wait for a process in the background, which a signal ends; ret
   local code
   child=$1
   [[ -z $stopping ]] || end_child # the signal may have come before the child
-  wait "$child"
+  wait "$child" 2>/dev/null
   code=$?
-  while kill -0 -- "-$child" 2>/dev/null; do wait "$child"; done
+  while kill -0 "$child" 2>/dev/null; do wait "$child" 2>/dev/null; done
   child=
   return "$code"
 }

@@ -18,7 +18,7 @@ from tests.acceptance.steps.served import Served
 from tests.support.zygote.process import ModuleProcess
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 
 ROOT = Path(__file__).parents[3]
 EXAMPLES = ROOT / "examples"
@@ -44,12 +44,12 @@ class Place:
     served: Served
     cli: Cli
 
-    async def apply(self, **changes: dict[str, Any]) -> None:
+    async def apply(self, **changes: Mapping[str, Any]) -> None:
         """Configure the queues as the file of the example says, and change some of them for the test."""
         ran = self.run("apply", str(self.example / "queues.toml"))
         assert ran.code == 0, ran.err
         for queue, change in changes.items():
-            await self.served.call("PATCH", f"/v1/queues/{queue}", change)
+            await self.served.call("PATCH", f"/v1/queues/{queue}", dict(change))
 
     def run(self, *words: str) -> Ran:
         return self.cli.run(*words)
