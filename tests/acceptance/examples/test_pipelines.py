@@ -28,7 +28,11 @@ def received(home: Path) -> int:
 
 async def test_an_import_counts_each_row_once(server: Server, tmp_path: Path) -> None:
     async with trying(server, tmp_path, "csv_import") as place:
-        await place.apply(**{"csv-parts": {"lease": LEASE, "rate": {"limit": 4, "per": 600}}, "csv": {"lease": LEASE}})
+        changes: dict[str, Json] = {
+            "csv-parts": {"lease": LEASE, "rate": {"limit": 4, "per": 600}},
+            "csv": {"lease": LEASE},
+        }
+        await place.apply(**changes)
         with place.program("shop", "sample", "a.csv", "600"):
             pass
         with (tmp_path / "a.csv").open(newline="") as file:
