@@ -146,6 +146,7 @@ class Client(BlockingCalls[AsyncClient]):
     delete_schedule = Blocking(AsyncClient.delete_schedule)
     run_schedule = Blocking(AsyncClient.run_schedule)
     pause_schedule = Blocking(AsyncClient.pause_schedule)
+    preview_schedule = Blocking(AsyncClient.preview_schedule)
     alerts = Iterating(AsyncClient.alerts)
     alert = Blocking(AsyncClient.alert)
     put_alert = Blocking(AsyncClient.put_alert)

@@ -30,6 +30,7 @@ from jobqueue.dashboard.queues.acts import PAUSE, RESUME
 from jobqueue.dashboard.queues.queue import QUEUE
 from jobqueue.dashboard.queues.queues import QUEUES
 from jobqueue.dashboard.schedules.acts import SCHEDULE_ACTS
+from jobqueue.dashboard.schedules.edit import SCHEDULE_EDITS
 from jobqueue.dashboard.schedules.schedules import SCHEDULES
 from jobqueue.dashboard.steps.inbox import INBOX
 from jobqueue.dashboard.work.workers import WORKERS
@@ -70,6 +71,7 @@ TABLE: Final[tuple[Page, ...]] = (
     RESUME,
     SCHEDULES,
     *SCHEDULE_ACTS,
+    *SCHEDULE_EDITS,
     WORKERS,
     OPERATIONS,
     OPERATION,

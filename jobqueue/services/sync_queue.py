@@ -166,6 +166,7 @@ class SyncJobQueue(BlockingCalls[JobQueue]):
     delete_schedule = Blocking(JobQueue.delete_schedule)
     run_schedule = Blocking(JobQueue.run_schedule)
     pause_schedule = Blocking(JobQueue.pause_schedule)
+    preview_schedule = Blocking(JobQueue.preview_schedule)
     stats = Blocking(JobQueue.stats)
     series = Blocking(JobQueue.series)
     events = Iterating(JobQueue.events)

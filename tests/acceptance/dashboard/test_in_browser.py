@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.browser import chromium
+from tests.support.browser import accessible, chromium
 from tests.support.browser.visits import addresses
 from tests.support.factories import add
 from tests.support.waiting import eventually
@@ -21,7 +19,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-AXE = Path(__file__).parents[2] / "support/browser/vendor/axe.min.js"
 PARTS = 3
 """The pages take long together."""
 HIDE = (
@@ -33,28 +30,17 @@ HIDE = (
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("part", range(PARTS))
 async def test_every_page_is_accessible_and_keeps_to_its_policy(house: House, browser: Browser, part: int) -> None:
-    axe = AXE.read_text()
     async with chromium.tab(browser, house.base) as tab:
         for path in list(addresses(house.night))[part::PARTS]:
             await tab.go(path)
-            # The debugger adds the checker, so that the policy of the page does not refuse it.
-            await tab.page.evaluate(axe)
-            await _check(tab, path)
+            await accessible.load(tab)
+            await accessible.check(tab, path)
             await tab.page.emulate_media(color_scheme="dark")
-            await _check(tab, f"{path} in the dark", ", runOnly: ['color-contrast', 'link-in-text-block']")
+            await accessible.check(tab, f"{path} in the dark", ", runOnly: ['color-contrast', 'link-in-text-block']")
             await tab.page.emulate_media(color_scheme="light")
             await tab.page.set_viewport_size({"width": 360, "height": 800})
-            await _check(tab, f"{path} on a narrow screen")
+            await accessible.check(tab, f"{path} on a narrow screen")
             await tab.page.set_viewport_size({"width": 1280, "height": 800})
-
-
-async def _check(tab: Tab, path: str, rules: str = "") -> None:
-    found = await tab.page.evaluate(f"axe.run(document, {{resultTypes: ['violations']{rules}}})")
-    assert not found["violations"], (path, _told(found["violations"]))
-    wider = await tab.page.evaluate("document.documentElement.scrollWidth - innerWidth")
-    assert wider <= 0, f"{path} is {wider} pixels wider than the window"
-    assert not await tab.page.evaluate("'pwned' in window || document.querySelector('img[src=x]') !== null")
-    assert not tab.faults, (path, tab.faults)
 
 
 async def test_every_page_is_readable_without_scripts(house: House, browser: Browser) -> None:
@@ -114,15 +100,3 @@ async def test_many_tabs_share_the_work_of_the_server(house: House, browser: Bro
 
 def _fetched(tab: Tab) -> int:
     return tab.requests.count("/workers")
-
-
-def _told(violations: list[dict[str, Any]]) -> str:
-    kinds = [
-        {
-            "rule": each["id"],
-            "why": each["nodes"][0]["failureSummary"],
-            "at": [node["html"][:200] for node in each["nodes"][:3]],
-        }
-        for each in violations
-    ]
-    return json.dumps(kinds, indent=1)

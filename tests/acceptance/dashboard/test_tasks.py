@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from playwright.async_api import expect
 
-from tests.support.browser import chromium
+from tests.support.browser import accessible, chromium
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 expect.set_options(timeout=30_000)
+_POINTED = "addEventListener('pointerdown', () => sessionStorage.setItem('pointer', 'used'), true)"
 
 
 async def test_why_a_job_does_not_run(house: House, browser: Browser) -> None:
@@ -76,14 +77,40 @@ async def test_what_failed_in_a_batch_and_what_it_holds_up(house: House, browser
 
 async def test_whether_the_report_of_tonight_comes_in_my_time(house: House, browser: Browser) -> None:
     async with chromium.tab(browser, house.base) as tab:
+        await tab.page.add_init_script(_POINTED)
+        opened: list[str] = []
+        tab.page.on("framenavigated", lambda frame: opened.append(frame.url.removeprefix(house.base)))
         await tab.go("/")
         await tab.press("g", "s")
         await tab.page.wait_for_url("**/schedules")
         row = tab.page.locator("tr", has_text="nightly-report")
-        await expect(row).to_contain_text("At 02:30, Monday through Friday, Berlin")
+        await expect(row).to_contain_text("Mondays to Fridays at 02:30, Berlin")
         await expect(row).to_contain_text("02:30 in")
         await expect(row).to_contain_text("clocks go")
+        assert opened == ["/", "/schedules"], "the answer is one step away"
+        # An hour later, for a look only: the next ten starts, and those of the day on which clocks change.
+        await row.get_by_role("link", name="Change…").focus()
+        await tab.press("Enter")
+        await tab.page.wait_for_url("**/schedules/nightly-report/edit")
+        await tab.page.get_by_label("Cron expression").focus()
+        await tab.press("Control+a")
+        await tab.page.keyboard.type("30 3 * * *")
+        await tab.press("Enter")
+        starts = tab.page.locator("#starts")
+        await expect(starts).to_contain_text("Every day at 03:30, Berlin")
+        await expect(starts).to_contain_text("it runs at 03:30")
+        await expect(starts.locator("ol li")).to_have_count(10)
+        await expect(tab.page.locator("#changes")).to_contain_text('cron"30 2 * * 1-5""30 3 * * *"')
+        assert await tab.page.get_by_role("button", name="Save the schedule").is_visible()
+        await accessible.load(tab)
+        await accessible.check(tab, "the preview of a schedule")
+        await tab.page.set_viewport_size({"width": 360, "height": 800})
+        await accessible.check(tab, "the preview of a schedule on a narrow screen")
+        assert await tab.page.evaluate("sessionStorage.getItem('pointer')") is None
         assert not tab.faults
+    stored = await house.runtime.schedules.get("nightly-report")
+    assert stored.schedule is not None
+    assert stored.schedule.wire()["cron"] == "30 2 * * 1-5"
 
 
 async def test_what_waits_for_me_on_a_phone(house: House, browser: Browser) -> None:

@@ -132,7 +132,14 @@ async def _configured(asker: Asker) -> None:
     await asker.ask("putQueue", {"processors": {"thumbnail": _HOOK}}, queue="old")
     for operation in ("updateQueue", "rotateQueueSecret", "pauseQueue", "resumeQueue"):
         await asker.ask(operation, queue="media")
-    for operation in ("putSchedule", "runSchedule", "getSchedule", "pauseSchedule", "resumeSchedule"):
+    for operation in (
+        "previewSchedule",
+        "putSchedule",
+        "runSchedule",
+        "getSchedule",
+        "pauseSchedule",
+        "resumeSchedule",
+    ):
         await asker.ask(operation, name="report")
     await asker.ask("listSchedules")
     await asker.ask("createToken")
