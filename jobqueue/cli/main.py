@@ -57,6 +57,7 @@ COMMANDS: Final = {
     "bundle": Entry("jobqueue.cli.jobs.bundle:bundle", "Write one file with all that is known of a job."),
     "replay": Entry("jobqueue.cli.replay.replay:replay", "Run the handler of a bundle here, without a database."),
     "workers": Entry("jobqueue.cli.work.workers:workers", "List workers, and the jobs that they run."),
+    "drain": Entry("jobqueue.cli.work.drain:drain", "Drain a worker: it finishes what it runs, and leaves."),
     "types": Entry("jobqueue.cli.work.types:types", "List the types of jobs that are served, with their arguments."),
     "queues": Entry("jobqueue.cli.queues.queues:queues", "List queues with their jobs and limits."),
     "queue": Entry("jobqueue.cli.queues.queue:queue", "Show, configure, pause, resume and delete queues."),

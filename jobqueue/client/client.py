@@ -165,4 +165,5 @@ class Client(BlockingCalls[AsyncClient]):
     create_token = Blocking(AsyncClient.create_token)
     revoke_token = Blocking(AsyncClient.revoke_token)
     workers = Iterating(AsyncClient.workers)
+    drain_worker = Blocking(AsyncClient.drain_worker)
     types = Iterating(AsyncClient.types)

@@ -33,6 +33,7 @@ from jobqueue.dashboard.schedules.acts import SCHEDULE_ACTS
 from jobqueue.dashboard.schedules.edit import SCHEDULE_EDITS
 from jobqueue.dashboard.schedules.schedules import SCHEDULES
 from jobqueue.dashboard.steps.inbox import INBOX
+from jobqueue.dashboard.work.acts import WORKER_ACTS
 from jobqueue.dashboard.work.workers import WORKERS
 from jobqueue.dashboard.workflow.acts import END, RESTART, SEAL
 from jobqueue.dashboard.workflow.batch import BATCH
@@ -73,6 +74,7 @@ TABLE: Final[tuple[Page, ...]] = (
     *SCHEDULE_ACTS,
     *SCHEDULE_EDITS,
     WORKERS,
+    *WORKER_ACTS,
     OPERATIONS,
     OPERATION,
     STOP,

@@ -66,6 +66,7 @@ from jobqueue.services.work.attempts import Attempts
 from jobqueue.services.work.context import JobRelatives
 from jobqueue.services.work.crashes import CrashDetector
 from jobqueue.services.work.dispatcher import Dispatcher
+from jobqueue.services.work.drains import Drains
 from jobqueue.services.work.loops import Expiry, Loop, Promoter, Reaper
 from jobqueue.services.work.roster import Roster
 from jobqueue.services.work.worker_registry import SIGN_SECONDS, WorkerRegistry, about, worker_name
@@ -211,7 +212,7 @@ class Runtime:
         self.manual_runs = ManualRuns(self.schedules, self.producer, self.audit)
         self.events, self.job_counts = Events(JobStream(database)), JobCounts(self.figures)
         self.waiting, self.scheduler = JobWatch(self.jobs, self.events), Scheduler(schedule_store, self.producer)
-        self.registry, self.crashes = WorkerRegistry(workers, self.name, about()), CrashDetector(neighbours)
+        self.registry = WorkerRegistry(workers, self.name, about(), settings.drain_timeout)
         self._view(database, workers, neighbours)
         self.idempotency = Idempotency(IdempotencyStore(database), self.jobs, self.producer, self.batches)
         self.roller = roller = RollupWriter(rollups := RollupStore(database), database.clock)
@@ -229,6 +230,7 @@ class Runtime:
 
     def _view(self, database: Database, workers: WorkerStore, neighbours: NeighbourStore) -> None:
         """Compose the services that only look."""
+        self.crashes, self.drains = CrashDetector(neighbours), Drains(workers.drains, self.roster, self.audit)
         self.graphs, self.suggestions = GraphStore(database), Suggestions(SampleStore(database))
         self.declared = DeclaredSchedules(self.schedules, workers, self.registry, self.name)
         self.explainer = Explainer(
@@ -373,7 +375,7 @@ class Runtime:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         with contextlib.suppress(DatabaseError):
-            await self.registry.leave()
+            await self.registry.close()
         await self.changes.stop()
         await self.events.stop()
         await self.edits.close()

@@ -177,4 +177,5 @@ class SyncJobQueue(BlockingCalls[JobQueue]):
     decide = Blocking(JobQueue.decide)
     delete_queue = Blocking(JobQueue.delete_queue)
     workers = Blocking(JobQueue.workers)
+    drain_worker = Blocking(JobQueue.drain_worker)
     types = Blocking(JobQueue.types)

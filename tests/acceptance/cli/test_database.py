@@ -39,6 +39,7 @@ WORDS: dict[str, list[list[str]]] = {
     "batch": [["show", ID]],
     "why": [[ID]],
     "workers": [[]],
+    "drain": [["w1"]],
     "types": [[]],
     "queues": [[]],
     "queue": [["show", "default"], ["pause", "default"]],

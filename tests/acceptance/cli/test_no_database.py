@@ -53,6 +53,7 @@ WITHOUT_DATABASE = {
     "bundle": [ID],
     "why": [ID],
     "workers": [],
+    "drain": ["w1"],
     "types": [],
     "queues": [],
     "queue show": ["q"],
