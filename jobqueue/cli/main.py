@@ -38,6 +38,7 @@ COMMANDS: Final = {
     "status": Entry("jobqueue.cli.insight.status:status", "Print only what needs somebody, and what mends it."),
     "list": Entry("jobqueue.cli.jobs.listing:list_jobs", "List jobs, newest first."),
     "search": Entry("jobqueue.cli.jobs.search:search_jobs", "Find jobs by a filter."),
+    "export": Entry("jobqueue.cli.jobs.export:export", "Write the jobs of a search as a file."),
     "show": Entry("jobqueue.cli.jobs.show:show", "Show one job."),
     "logs": Entry("jobqueue.cli.jobs.logs:logs", "Print the log of a job, and follow it until the job ends."),
     "failures": Entry("jobqueue.cli.bulk.failures:failures", "List failures in groups, compare and requeue a group."),

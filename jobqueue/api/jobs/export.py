@@ -6,9 +6,6 @@ line that says so, and a transfer that breaks off never looks whole: its last ch
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,10 +15,11 @@ from aiohttp import hdrs, web
 from jobqueue.api.http.json_body import read_body
 from jobqueue.api.http.keys import RUNTIME
 from jobqueue.api.http.problems import ProblemError
-from jobqueue.api.jobs.schemas import EXPORT_TYPES, MOST_EXPORTED, ExportSchema
+from jobqueue.api.jobs.schemas import EXPORT_TYPES, ExportSchema
 from jobqueue.api.security.caller import caller, shown, slow_search_key
 from jobqueue.api.security.token_watch import watched
 from jobqueue.domain.errors import InvalidInputError, JobQueueError
+from jobqueue.domain.search.csv_rows import COLUMNS, MOST_EXPORTED, cells, line
 from jobqueue.domain.search.search import search
 from jobqueue.journal import get_logger
 
@@ -30,9 +28,6 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 AT_ONCE: Final = 500
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n")
-"""Spreadsheets compute a text that begins so."""
-_COLUMNS: Final = ("id", "queue", "type", "state", "insertAt", "startAt", "endAt", "attemptsMade", "error.message")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +46,7 @@ async def export(request: web.Request) -> web.StreamResponse:
         raise InvalidInputError({"limit": [f"must be from 1 to {MOST_EXPORTED:,}"]})
     if kind not in EXPORT_TYPES:
         raise InvalidInputError({"format": [f"must be {' or '.join(EXPORT_TYPES)}"]})
-    names = body.get("fields_") or (_COLUMNS if kind == "csv" else None)
+    names = body.get("fields_") or (COLUMNS if kind == "csv" else None)
     query = search(
         body.get("filter"),
         text=body.get("q"),
@@ -126,41 +121,14 @@ async def pages(page: Callable[[str | None], Any], limit: int) -> AsyncIterator[
             return
 
 
-def cells(names: Sequence[str]) -> Callable[[dict[str, Any]], list[str]]:
-    """Return a function that returns the values of a job at paths, as cells."""
-
-    def row(job: dict[str, Any]) -> list[str]:
-        return [cell(_at(job, name)) for name in names]
-
-    return row
-
-
-def cell(value: Any) -> str:
-    """Return a value as a cell of CSV, which no spreadsheet takes for a formula."""
-    if value is None:
-        return ""
-    if not isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-    return f"'{value}" if value.startswith(_FORMULA) else value
-
-
-def _at(job: dict[str, Any], path: str) -> Any:
-    value: Any = job
-    for step in path.split("."):
-        value = value.get(step) if isinstance(value, dict) else None
-    return value
-
-
 def _written(kind: str, page: ExportPage, row: Callable[[dict[str, Any]], list[str]]) -> bytes:
     cut = page.next is not None
     if kind == "csv":
         text = f"truncated: the search has more than these jobs, at most {MOST_EXPORTED:,} at a time"
         return b"".join([*(_row(row(job)) for job in page.items), *([_row([text])] if cut else [])])
     lines: list[Any] = [*page.items, *([{"truncated": True, "next": page.next}] if cut else [])]
-    return b"".join(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE) for line in lines)
+    return b"".join(orjson.dumps(each, option=orjson.OPT_APPEND_NEWLINE) for each in lines)
 
 
 def _row(values: Sequence[str]) -> bytes:
-    line = io.StringIO()
-    csv.writer(line).writerow(values)
-    return line.getvalue().encode()
+    return line(values).encode()

@@ -27,6 +27,7 @@ from jobqueue.api.schemas.queries import (
 from jobqueue.api.schemas.requests import ContentSchema
 from jobqueue.api.schemas.responses import BriefResponse, JobResponse, LogLineResponse
 from jobqueue.domain.errors import InvalidInputError
+from jobqueue.domain.search.csv_rows import MOST_EXPORTED
 from jobqueue.domain.search.fields import SORTS
 from jobqueue.domain.search.pipelines import MOST_STAGES
 from jobqueue.domain.search.projection import MOST_SHOWN, SHOWN, Projection
@@ -41,8 +42,6 @@ from jobqueue.services.jobs.producer import MOST_AT_ONCE
 _ORDERS: Final = tuple(f"{sign}{name}" for name in sorted(SORTS) for sign in ("-", ""))
 USUALLY_COUNTED: Final = 1000
 _LINE: Final = re.compile(r"line:([0-9]{1,9})", re.ASCII)
-MOST_EXPORTED: Final = 100_000
-"""Jobs of a file."""
 EXPORT_TYPES: Final = {"jsonl": "application/x-ndjson", "csv": "text/csv"}
 """Media types of files by their format."""
 

@@ -39,6 +39,7 @@ WORDS: dict[str, list[list[str]]] = {
     "batch": [["show", ID]],
     "why": [[ID]],
     "workers": [[]],
+    "export": [[]],
     "drain": [["w1"]],
     "types": [[]],
     "queues": [[]],

@@ -53,6 +53,7 @@ WITHOUT_DATABASE = {
     "bundle": [ID],
     "why": [ID],
     "workers": [],
+    "export": [],
     "drain": ["w1"],
     "types": [],
     "queues": [],

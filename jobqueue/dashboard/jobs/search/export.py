@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.api.http.keys import CALLER, RUNTIME
-from jobqueue.api.jobs.export import AT_ONCE, ExportPage, cell, pages, send
-from jobqueue.api.jobs.schemas import EXPORT_TYPES, MOST_EXPORTED
+from jobqueue.api.jobs.export import AT_ONCE, ExportPage, pages, send
+from jobqueue.api.jobs.schemas import EXPORT_TYPES
 from jobqueue.dashboard.frame.preferences import preferences
 from jobqueue.dashboard.frame.texts import between
 from jobqueue.dashboard.frame.view import View
@@ -15,6 +15,7 @@ from jobqueue.dashboard.jobs.search.columns import fields_of, read_columns, valu
 from jobqueue.dashboard.jobs.search.reasons import reason
 from jobqueue.dashboard.jobs.search.results import search_body
 from jobqueue.domain.errors import ForbiddenError, InvalidInputError
+from jobqueue.domain.search.csv_rows import MOST_EXPORTED, cell
 from jobqueue.domain.search.projection import SHOWN
 from jobqueue.domain.search.terms import read_query
 
