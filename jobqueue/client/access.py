@@ -61,6 +61,19 @@ class AccessCalls(Calls):
         """Yield the workers that gave a sign of life within the last day, by name."""
         return self._pages(view(views.WorkerView), "workers", query={"limit": 200})
 
+    async def drain_worker(self, name: str, *, undo: bool = False) -> views.WorkerView:
+        """Drain a worker: it claims no more jobs, finishes what it runs, and leaves; return it.
+
+        Args:
+            name: of the worker, as `workers` has it.
+            undo: the drain of a worker that has not left yet.
+
+        Raises:
+            NotFoundError: no worker of this name gave a sign of life within the last day.
+            ConflictError: its process is silent, is of a version without drains, or is about to leave.
+        """
+        return await self._read(view(views.WorkerView), "POST", "workers", name, "resume" if undo else "drain")
+
     def types(self, queue: str | None = None) -> AsyncIterator[views.TypeView]:
         """Yield the types of jobs that workers and processors serve, with the JSON Schemas of their data."""
         return self._pages(view(views.TypeView), "types", query={"queue": queue, "limit": 200})

@@ -147,6 +147,7 @@ class Client(BlockingCalls[AsyncClient]):
     delete_schedule = Blocking(AsyncClient.delete_schedule)
     run_schedule = Blocking(AsyncClient.run_schedule)
     pause_schedule = Blocking(AsyncClient.pause_schedule)
+    preview_schedule = Blocking(AsyncClient.preview_schedule)
     alerts = Iterating(AsyncClient.alerts)
     alert = Blocking(AsyncClient.alert)
     put_alert = Blocking(AsyncClient.put_alert)
@@ -165,4 +166,5 @@ class Client(BlockingCalls[AsyncClient]):
     create_token = Blocking(AsyncClient.create_token)
     revoke_token = Blocking(AsyncClient.revoke_token)
     workers = Iterating(AsyncClient.workers)
+    drain_worker = Blocking(AsyncClient.drain_worker)
     types = Iterating(AsyncClient.types)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain import errors
 from jobqueue.domain.errors import JobQueueError
+from jobqueue.domain.work.drain import WorkerDrainedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -68,6 +69,7 @@ _ATTRIBUTES: Final[Mapping[type[JobQueueError], Mapping[str, Any]]] = {
     errors.TooLargeError: {"field": "", "size": 0, "limit": 0},
     errors.OneAtATimeError: {"seconds": 0.0},
     errors.NotReadyError: {"cause": ""},
+    WorkerDrainedError: {"name": ""},
 }
 """Attributes of errors, with the values where the problem does not tell."""
 

@@ -13,6 +13,7 @@ from jobqueue.domain.jobs.checks import check_queue
 from jobqueue.domain.jobs.job import DEFAULT_QUEUE
 from jobqueue.domain.jobs.json_form import new_job as new_form
 from jobqueue.domain.queues.queue_options import QueueOptions, queue_changes
+from jobqueue.domain.schedules.outlook import STARTS
 from jobqueue.domain.schedules.schedule import check_job
 from jobqueue.domain.work.processing import LONGEST_PING
 
@@ -137,6 +138,30 @@ class QueueCalls(Calls):
         body = given(cron=cron, timezone=timezone, every=every, missed=missed)
         body |= {"job": new_form(check_job(job)), "paused": paused}
         return await self._read(view(views.ScheduleView), "PUT", "schedules", name, body=body)
+
+    async def preview_schedule(
+        self,
+        name: str,
+        *,
+        cron: str | None = None,
+        timezone: str | None = None,
+        every: float | None = None,
+        count: int = STARTS,
+    ) -> dict[str, Any]:
+        """Return the next times of a schedule that need not be stored, as JSON; nothing is changed.
+
+        Args:
+            name: of the schedule; if one is stored, ``every`` counts from its creation, else from now on.
+            cron: five or six fields, or a word such as ``@daily``.
+            timezone: of the cron expression, such as ``Europe/Berlin``; UTC by default.
+            every: seconds, in place of a cron expression.
+            count: of times, at most 50.
+
+        Raises:
+            InvalidInputError: naming each unacceptable field.
+        """
+        body = given(cron=cron, timezone=timezone, every=every, count=count)
+        return await self._read(dict, "POST", "schedules", name, "preview", body=body)
 
     async def delete_schedule(self, name: str) -> None:
         """Delete a schedule; its jobs stay."""

@@ -374,6 +374,7 @@ class WorkerView(_View, frozen=True):
         host: of its process; ``None``, as some others, for a worker that polls.
         queues: the queues and types that it claims.
         running: the jobs that it runs.
+        draining: ``since`` and ``by`` of a drain; ``None`` for a worker that nobody has asked to leave.
     """
 
     name: str
@@ -385,6 +386,7 @@ class WorkerView(_View, frozen=True):
     pid: int | None = None
     version: str | None = None
     since: datetime | None = None
+    draining: Form | None = None
 
 
 class TypeView(_View, frozen=True):

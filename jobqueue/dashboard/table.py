@@ -32,8 +32,10 @@ from jobqueue.dashboard.queues.ping import PING
 from jobqueue.dashboard.queues.queue import QUEUE
 from jobqueue.dashboard.queues.queues import QUEUES
 from jobqueue.dashboard.schedules.acts import SCHEDULE_ACTS
+from jobqueue.dashboard.schedules.edit import SCHEDULE_EDITS
 from jobqueue.dashboard.schedules.schedules import SCHEDULES
 from jobqueue.dashboard.steps.inbox import INBOX
+from jobqueue.dashboard.work.acts import WORKER_ACTS
 from jobqueue.dashboard.work.workers import WORKERS
 from jobqueue.dashboard.workflow.acts import END, RESTART, SEAL
 from jobqueue.dashboard.workflow.batch import BATCH
@@ -74,7 +76,9 @@ TABLE: Final[tuple[Page, ...]] = (
     RESUME,
     SCHEDULES,
     *SCHEDULE_ACTS,
+    *SCHEDULE_EDITS,
     WORKERS,
+    *WORKER_ACTS,
     OPERATIONS,
     OPERATION,
     STOP,

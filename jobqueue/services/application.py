@@ -67,6 +67,7 @@ from jobqueue.services.work.attempts import Attempts
 from jobqueue.services.work.context import JobRelatives
 from jobqueue.services.work.crashes import CrashDetector
 from jobqueue.services.work.dispatcher import Dispatcher
+from jobqueue.services.work.drains import Drains
 from jobqueue.services.work.loops import Expiry, Loop, Promoter, Reaper
 from jobqueue.services.work.roster import Roster
 from jobqueue.services.work.worker_registry import SIGN_SECONDS, WorkerRegistry, about, worker_name
@@ -199,11 +200,9 @@ class Runtime:
             self.notifier,
             self.scope_checks,
         )
-        self.access, self.failures, self.searches = (
-            Access(TokenStore(database), self.audit),
-            Failures(FailureStore(database), self.manager, self.operations.patches),
-            Searches(search_store, AggregateStore(database, search_store)),
-        )
+        self.access = Access(TokenStore(database), self.audit)
+        self.failures = Failures(FailureStore(database), self.manager, self.operations.patches)
+        self.searches = Searches(search_store, AggregateStore(database, search_store))
         self.sessions = Sessions(links.sessions, self.access, settings.admin_token)
         self.figures, self.pruning = QueueStore(database), PruningStore(database, self.jobs.readers)
         self.queues = Queues(
@@ -213,16 +212,14 @@ class Runtime:
         self.manual_runs = ManualRuns(self.schedules, self.producer, self.audit)
         self.events, self.job_counts = Events(JobStream(database)), JobCounts(self.figures)
         self.waiting, self.scheduler = JobWatch(self.jobs, self.events), Scheduler(schedule_store, self.producer)
-        self.registry, self.crashes = WorkerRegistry(workers, self.name, about()), CrashDetector(neighbours)
+        self.registry = WorkerRegistry(workers, self.name, about(), settings.drain_timeout)
         self._view(database, workers, neighbours)
         self.idempotency = Idempotency(IdempotencyStore(database), self.jobs, self.producer, self.batches)
         self.roller = roller = RollupWriter(rollups := RollupStore(database), database.clock)
         self.metrics = self.work.metrics = Metrics(self.job_counts, database.clock)
-        self.readiness, self.stats, self.series = (
-            Readiness(lambda: check_readiness(database)),
-            Stats(rollups, roller, self.job_counts, database.clock),
-            Series(rollups, roller, database.clock),
-        )
+        self.readiness = Readiness(lambda: check_readiness(database))
+        self.stats = Stats(rollups, roller, self.job_counts, database.clock)
+        self.series = Series(rollups, roller, database.clock)
         self.changes, self.keeper = WakeupStream(database), LeaseKeeper(database)
         self._relay = Relay(self.notifier)
         self.notifier.listen(self._on_wakeup)
@@ -232,6 +229,7 @@ class Runtime:
     def _view(self, database: Database, workers: WorkerStore, neighbours: NeighbourStore) -> None:
         """Compose the services of people."""
         self.forms = FormStore(database)
+        self.crashes, self.drains = CrashDetector(neighbours), Drains(workers.drains, self.roster, self.audit)
         self.graphs, self.suggestions = GraphStore(database), Suggestions(SampleStore(database))
         self.declared = DeclaredSchedules(self.schedules, workers, self.registry, self.name)
         self.explainer = Explainer(
@@ -378,7 +376,7 @@ class Runtime:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         with contextlib.suppress(DatabaseError):
-            await self.registry.leave()
+            await self.registry.close()
         await self.changes.stop()
         await self.events.stop()
         await self.edits.close()

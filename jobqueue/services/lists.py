@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain.insight.audit import PYTHON
 from jobqueue.domain.jobs.checks import check_id, check_queue
+from jobqueue.domain.schedules.outlook import STARTS
 from jobqueue.domain.search.job_filter import meta_pairs
 from jobqueue.domain.workflow.batch import FINISHED
 from jobqueue.domain.workflow.batch_query import BatchQuery
+from jobqueue.services.schedules.previews import preview
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -37,6 +39,31 @@ class Lists:
             for stored in page:
                 yield await service.view(stored)
             after = page[-1].name
+
+    async def preview_schedule(
+        self,
+        name: str,
+        *,
+        cron: str | None = None,
+        timezone: str | None = None,
+        every: float | None = None,
+        count: int = STARTS,
+    ) -> dict[str, Any]:
+        """Return the next times of a schedule that need not be stored, as JSON; nothing is changed.
+
+        Args:
+            name: of the schedule; if one is stored, ``every`` counts from its creation, else from now on.
+            cron: five or six fields, or a word such as ``@daily``.
+            timezone: of the cron expression, such as ``Europe/Berlin``; UTC by default.
+            every: seconds, in place of a cron expression.
+            count: of times, at most 50.
+
+        Raises:
+            InvalidInputError: naming each unacceptable field.
+        """
+        fields = {"cron": cron, "timezone": timezone, "every": every}
+        definition = {field: value for field, value in fields.items() if value is not None}
+        return await preview((await self.open()).schedules.store, definition, name=name, count=count)
 
     async def batches(
         self,

@@ -275,6 +275,20 @@ class Management(FailureCalls):
         """Return workers that gave a sign of life within the last day, with the jobs that they run."""
         return await (await self.open()).roster.workers(EVERYTHING, after=None, limit=_MOST_WORKERS)
 
+    async def drain_worker(self, name: str, *, undo: bool = False) -> WorkerView:
+        """Drain a worker: it claims no more jobs, finishes what it runs, and leaves; return it.
+
+        Args:
+            name: of the worker, as `workers` has it.
+            undo: the drain of a worker that has not left yet.
+
+        Raises:
+            NotFoundError: no worker of this name gave a sign of life within the last day.
+            ConflictError: its process is silent, is of a version without drains, or is about to leave.
+        """
+        drains = (await self.open()).drains
+        return await (drains.undo(name, by=PYTHON) if undo else drains.drain(name, by=PYTHON))
+
     async def types(self, queue: str | None = None) -> list[ServedType]:
         """Return the types of jobs that living workers and processors serve, in one queue or all, with schemas."""
         served = await (await self.open()).roster.types(EVERYTHING)

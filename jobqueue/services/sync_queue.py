@@ -166,6 +166,7 @@ class SyncJobQueue(BlockingCalls[JobQueue]):
     delete_schedule = Blocking(JobQueue.delete_schedule)
     run_schedule = Blocking(JobQueue.run_schedule)
     pause_schedule = Blocking(JobQueue.pause_schedule)
+    preview_schedule = Blocking(JobQueue.preview_schedule)
     stats = Blocking(JobQueue.stats)
     series = Blocking(JobQueue.series)
     events = Iterating(JobQueue.events)
@@ -176,4 +177,5 @@ class SyncJobQueue(BlockingCalls[JobQueue]):
     decide = Blocking(JobQueue.decide)
     delete_queue = Blocking(JobQueue.delete_queue)
     workers = Blocking(JobQueue.workers)
+    drain_worker = Blocking(JobQueue.drain_worker)
     types = Blocking(JobQueue.types)

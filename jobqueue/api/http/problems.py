@@ -25,6 +25,7 @@ from jobqueue.domain.errors import (
     WriteRefusedError,
     WrongStateError,
 )
+from jobqueue.domain.work.drain import WorkerDrainedError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,6 +42,7 @@ _STATUSES: Final[Mapping[type[JobQueueError], tuple[int, str]]] = {
     TooLargeError: (413, "Too large"),
     ForbiddenError: (403, "Forbidden"),
     NotFoundError: (404, "Not found"),
+    WorkerDrainedError: (410, "This worker is to leave"),
     ChangedMeanwhileError: (412, "Changed meanwhile"),
     ConflictError: (409, "Conflict with the present state"),
     OneAtATimeError: (429, "One at a time"),
@@ -54,6 +56,7 @@ _MEMBERS: Final[Mapping[type[JobQueueError], Mapping[str, str]]] = {
     StaleTokenError: {"jobId": "job_id", "state": "state"},
     WrongStateError: {"jobId": "job_id", "state": "state"},
     NotFoundError: {"kind": "kind", "name": "name"},
+    WorkerDrainedError: {"name": "name"},
 }
 """Members of problems besides the standard ones, with the attributes of the errors."""
 

@@ -171,7 +171,7 @@ class ConcernsResponse(Response):
 class AuditQueryString(Query):
     """Filter of the audit."""
 
-    kind = ChoiceText("job", "batch", "queue", "schedule", "alert", "token", "operation", load_default=absent)
+    kind = ChoiceText("job", "batch", "queue", "schedule", "alert", "token", "operation", "worker", load_default=absent)
     name = fields.Text(load_default=absent)
     action = fields.Text(load_default=absent)
     actor = fields.Text(load_default=absent)

@@ -7,7 +7,7 @@ from typing import Final
 
 from jobqueue.api.http.route_spec import MADE_BEFORE, NO_CONTENT, Body, Reply, Route, ok
 from jobqueue.api.insight import events
-from jobqueue.api.jobs import bundle, handlers, listing, logs, schemas
+from jobqueue.api.jobs import bundle, export, handlers, listing, logs, schemas
 from jobqueue.api.schemas import requests, responses
 
 _NEW: Final = {"type": "thumbnail", "queue": "media", "data": {"src": "a.png"}, "meta": {"user_id": 42}, "attempts": 5}
@@ -17,6 +17,7 @@ _SEARCH: Final = {
     "fields": ["type", "data.src", "error.message"],
     "limit": 100,
 }
+_EXPORT: Final = {"filter": {"state": "failed"}, "format": "csv", "fields": ["id", "type", "error.message"]}
 _PIPELINE: Final = [
     {"$match": {"queue": "media", "state": "failed"}},
     {"$group": {"_id": "$error.kind", "count": {"$sum": 1}, "last": {"$max": "$endAt"}}},
@@ -61,6 +62,15 @@ ROUTES: Final = (
         ok(schemas.JobPage),
         body=Body(schemas.SearchSchema, _SEARCH, optional=True),
         operation="searchJobs",
+    ),
+    _route(
+        "POST",
+        "/v1/jobs/export",
+        export.export,
+        "read",
+        {200: Reply(text="lines of JSON, or CSV", media_type="application/x-ndjson")},
+        body=Body(schemas.ExportSchema, _EXPORT, optional=True),
+        operation="exportJobs",
     ),
     _route(
         "POST",

@@ -27,6 +27,7 @@ from jobqueue.api.schemas.queries import (
 from jobqueue.api.schemas.requests import ContentSchema
 from jobqueue.api.schemas.responses import BriefResponse, JobResponse, LogLineResponse
 from jobqueue.domain.errors import InvalidInputError
+from jobqueue.domain.search.csv_rows import MOST_EXPORTED
 from jobqueue.domain.search.fields import SORTS
 from jobqueue.domain.search.pipelines import MOST_STAGES
 from jobqueue.domain.search.projection import MOST_SHOWN, SHOWN, Projection
@@ -41,6 +42,8 @@ from jobqueue.services.jobs.producer import MOST_AT_ONCE
 _ORDERS: Final = tuple(f"{sign}{name}" for name in sorted(SORTS) for sign in ("-", ""))
 USUALLY_COUNTED: Final = 1000
 _LINE: Final = re.compile(r"line:([0-9]{1,9})", re.ASCII)
+EXPORT_TYPES: Final = {"jsonl": "application/x-ndjson", "csv": "text/csv"}
+"""Media types of files by their format."""
 
 
 class SortText(fields.Described):
@@ -227,6 +230,20 @@ class SearchSchema(Strict):
     fields_ = fields.Items(fields.Text(), data_key="fields", spec={"maxItems": MOST_SHOWN})
     limit = fields.Whole(spec={"minimum": 1, "maximum": MOST_FOUND, "default": 50})
     cursor = fields.Text(allow_none=True, spec=json_types.CURSOR)
+    slow = fields.Flag()
+
+
+class ExportSchema(Strict):
+    """A search whose jobs are written as a file; the domain checks filter, order and fields."""
+
+    format_ = fields.Text(data_key="format", spec={"enum": list(EXPORT_TYPES), "default": "jsonl"})
+    filter = fields.Object()
+    q = fields.Text(spec={"minLength": 1, "maxLength": LONGEST_TEXT})
+    sort = fields.Object(allow_none=True, spec={"maxProperties": 1})
+    fields_ = fields.Items(
+        fields.Text(), data_key="fields", spec={"maxItems": MOST_SHOWN, "description": "of jobs; the columns of CSV"}
+    )
+    limit = fields.Whole(spec={"minimum": 1, "maximum": MOST_EXPORTED, "default": MOST_EXPORTED})
     slow = fields.Flag()
 
 

@@ -8,14 +8,17 @@ from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
-from jobqueue.api.http.json_body import read_object
+from jobqueue.api.http.json_body import read_body, read_object
 from jobqueue.api.http.json_reply import reply
 from jobqueue.api.http.keys import QUERY, RUNTIME
 from jobqueue.api.http.preconditions import answered, etag, preconditions
 from jobqueue.api.jobs.new_jobs import new_job
+from jobqueue.api.schedules import schemas
 from jobqueue.api.schemas.queries import name_cursor
 from jobqueue.api.security.caller import actor, admitted, caller, shown
 from jobqueue.domain.schedules import schedule as schedules
+from jobqueue.domain.schedules.outlook import STARTS
+from jobqueue.services.schedules import previews
 from jobqueue.services.schedules.schedules import is_within
 
 if TYPE_CHECKING:
@@ -60,6 +63,14 @@ async def put(request: web.Request) -> web.Response:
         return web.Response(status=204)
     stored, is_new = await service.put(schedule, by=actor(request), only=preconditions(request), scope=scope)
     return await _answer(request, stored, status=201 if is_new else 200)
+
+
+async def preview(request: web.Request) -> web.Response:
+    """Return the next times of a definition; nothing is changed, and no schedule of this name need be there."""
+    body = await read_body(request, schemas.TimesSchema)
+    count, name = body.pop("count", STARTS), path_name(request)
+    store, scope = request.app[RUNTIME].schedules.store, caller(request).scope
+    return reply(await previews.preview(store, body, name=name, count=count, scope=scope))
 
 
 async def delete(request: web.Request) -> web.Response:

@@ -11,6 +11,7 @@ from jobqueue.api.schemas.queries import NamesQuery
 from jobqueue.api.schemas.responses import JobResponse
 
 _NEW: Final = {"cron": "0 6 * * *", "timezone": "Europe/Berlin", "job": {"type": "report"}}
+_TIMES: Final = {"cron": "30 2 * * 1-5", "timezone": "Europe/Berlin"}
 _SCHEDULE: Final = ok(schemas.ScheduleResponse, "the schedule as it is now")
 
 _route: Final = partial(Route, tag="schedules")
@@ -59,6 +60,16 @@ ROUTES: Final = (
         errors=(404,),
         has_etag=True,
         operation="deleteSchedule",
+    ),
+    _route(
+        "POST",
+        "/v1/schedules/{name}/preview",
+        handlers.preview,
+        "read",
+        ok(schemas.OutlookResponse, "the next times"),
+        body=Body(schemas.TimesSchema, _TIMES),
+        errors=(404,),
+        operation="previewSchedule",
     ),
     _route(
         "POST",

@@ -9,6 +9,7 @@ from jobqueue.api.schemas.fields import Response, Strict, page
 from jobqueue.api.schemas.queries import FlagText, Query
 from jobqueue.api.schemas.requests import NewJobSchema
 from jobqueue.domain.schedules.cron import LONGEST_EVERY, SHORTEST_EVERY
+from jobqueue.domain.schedules.outlook import MOST_STARTS, STARTS
 from jobqueue.domain.schedules.schedule import Missed
 
 
@@ -27,6 +28,15 @@ class ScheduleSchema(Strict):
     job = fields.Inner(NewJobSchema, required=True)
     missed = fields.Text(spec={"enum": list(get_args(Missed))})
     paused = fields.Flag()
+
+
+class TimesSchema(Strict):
+    """Times that no schedule needs to have yet."""
+
+    cron = fields.Text(allow_none=True)
+    timezone = fields.Text()
+    every = fields.Number(allow_none=True, spec={"minimum": SHORTEST_EVERY, "maximum": LONGEST_EVERY})
+    count = fields.Whole(spec={"minimum": 1, "maximum": MOST_STARTS, "default": STARTS})
 
 
 class RunResponse(Response):
@@ -71,6 +81,38 @@ class ScheduleResponse(Response):
     created_at = fields.Moment()
     changed_at = fields.Moment()
     declared = fields.Inner(DeclaredResponse, allow_none=True)
+
+
+_CLOCK: Final = {"enum": ["forward", "back"], "description": "clocks of the zone are changed on this day"}
+_LOCAL: Final = {"format": "date-time", "description": "as clocks in the zone of the schedule show it"}
+
+
+class StartResponse(Response):
+    """A next time of a schedule."""
+
+    at = fields.Moment()
+    local = fields.Text(spec=_LOCAL)
+    clock = fields.Text(allow_none=True, spec=_CLOCK)
+
+
+class ClockChangeResponse(Response):
+    """The next day on which clocks are changed."""
+
+    day = fields.Text(spec={"format": "date"})
+    clock = fields.Text(spec=_CLOCK)
+    starts = fields.Items(fields.Text(spec=_LOCAL), spec={"description": "the first 24 of that day"})
+
+
+class OutlookResponse(Response):
+    """The next times of a schedule, stored or not."""
+
+    cron = fields.Text(allow_none=True)
+    timezone = fields.Text()
+    every = fields.Number(allow_none=True)
+    starts = fields.Items(fields.Inner(StartResponse))
+    clock_change = fields.Inner(
+        ClockChangeResponse, allow_none=True, spec={"description": "within a year; `null` if clocks never change"}
+    )
 
 
 SchedulePage: Final = page("SchedulePage", ScheduleResponse)

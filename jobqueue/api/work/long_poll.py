@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
+from jobqueue.domain.work.drain import WorkerDrainedError
 from jobqueue.services.limits.limiter import HeldBack
 
 if TYPE_CHECKING:
@@ -90,8 +91,10 @@ class LongPoll:
 
         Raises:
             TooManyPollsError: too many requests wait already.
+            WorkerDrainedError: somebody has drained the worker.
             DatabaseError: as `Attempts.attempt`.
         """
+        self._check_drain(request)
         self._runtime.registry.heard(request.worker, request.queue, request.types)
         if request.wait <= 0 or self._closing:
             return None if self._closing else _claimed(await self._first_attempt(request))
@@ -107,6 +110,10 @@ class LongPoll:
         finally:
             self._leave_line(request, line, place, has_job=claimed is not None)
         return claimed
+
+    def _check_drain(self, request: ClaimRequest) -> None:
+        if self._runtime.registry.is_told_to_leave(request.worker):
+            raise WorkerDrainedError(request.worker)
 
     def give_back(self, claimed: ClaimedJob, error: BaseException | None = None) -> None:
         """Give back, in the background, a job whose request is gone; ``error`` is the reason of a failed reply."""
@@ -127,6 +134,7 @@ class LongPoll:
         deadline = loop.time() + request.wait
         attempt = self._first_attempt
         while not self._closing and not gone():
+            self._check_drain(request)
             look = self._look
             if place.is_set() or line[0] is place:
                 place.clear()

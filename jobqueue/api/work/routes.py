@@ -15,6 +15,7 @@ _SUCCEED: Final = Body(schemas.SucceedSchema, {"token": "9f2c", "result": {"widt
 _FAIL: Final = Body(schemas.FailSchema, {"token": "9f2c", "reason": "no route to host"})
 _DIE: Final = Body(schemas.DieSchema, {"token": "9f2c", "reason": "no source"})
 _RETRY: Final = Body(schemas.RetrySchema, {"token": "9f2c", "delay": 60})
+_WORKER: Final = ok(schemas.WorkerResponse, "the worker as it is now")
 _GONE: Final = (404, 409)
 _SETTLED: Final = ok(schemas.SettledResponse, "what became of the job")
 
@@ -41,6 +42,7 @@ ROUTES: Final = (
         "work",
         {200: Reply(schemas.ClaimedResponse, "a job to be run now"), 204: Reply(text="there is none")},
         body=Body(schemas.ClaimSchema, {"worker": "w1", "types": ["thumbnail"]}),
+        errors=(410,),
         headers=("Idempotency-Key",),
         operation="claimJob",
     ),
@@ -62,6 +64,25 @@ ROUTES: Final = (
         ok(schemas.WorkerPage),
         query=schemas.WorkersQuery,
         operation="listWorkers",
+    ),
+    _route("GET", "/v1/workers/{name}", workers.show, "read", _WORKER, errors=(404,), operation="getWorker"),
+    _route(
+        "POST",
+        "/v1/workers/{name}/drain",
+        workers.drain,
+        "admin",
+        _WORKER,
+        errors=(404, 409),
+        operation="drainWorker",
+    ),
+    _route(
+        "POST",
+        "/v1/workers/{name}/resume",
+        workers.resume,
+        "admin",
+        _WORKER,
+        errors=(404, 409),
+        operation="resumeWorker",
     ),
     _route(
         "GET",

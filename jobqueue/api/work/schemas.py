@@ -164,6 +164,13 @@ class RunningJobResponse(Response):
     step = fields.Text(allow_none=True, spec={"description": "the step that was under way at the last heartbeat"})
 
 
+class DrainResponse(Response):
+    """A worker that somebody has asked to leave."""
+
+    since = fields.Moment()
+    by = fields.Text()
+
+
 class WorkerResponse(Response):
     """A worker that gave a sign of life within the last day."""
 
@@ -174,6 +181,11 @@ class WorkerResponse(Response):
     version = fields.Text(allow_none=True)
     since = fields.Moment(allow_none=True, spec={"description": "its first sign of life"})
     last_sign_at = fields.Moment()
+    draining = fields.Inner(
+        DrainResponse,
+        allow_none=True,
+        spec={"description": "it claims no more jobs, finishes what it runs, and leaves"},
+    )
     queues = fields.Items(fields.Inner(PostResponse))
     running = fields.Items(
         fields.Inner(RunningJobResponse), spec={"description": "at most 1,000 of all workers of a page"}

@@ -44,11 +44,11 @@ def search_jobs(*, view: View, terms: tuple[str, ...], as_json: bool, **options:
     Values are JSON if they can be, and else text. Dates may be times ago, such as 15m, 2h or 7d; states and queues
     may be several, with commas between them.
     """
-    checked = _body(terms, options, values.EPOCH)
+    checked = body_of(terms, options, values.EPOCH)
     has_fields = bool(search(checked.pop("filter"), **checked).projection.paths)
 
     async def use(api: Api) -> tuple[dict[str, Any], datetime]:
-        body = {name: value for name, value in _body(terms, options, await api.now()).items() if value is not None}
+        body = {name: value for name, value in body_of(terms, options, await api.now()).items() if value is not None}
         return await api.post("jobs", "search", body=body, safe=True), await api.now()
 
     page, now = with_api(options, use)
@@ -65,7 +65,7 @@ def search_jobs(*, view: View, terms: tuple[str, ...], as_json: bool, **options:
         output.note(f"there are more: --cursor {page['next']}")
 
 
-def _body(terms: tuple[str, ...], options: dict[str, Any], now: datetime) -> dict[str, Any]:
+def body_of(terms: tuple[str, ...], options: dict[str, Any], now: datetime) -> dict[str, Any]:
     """Return the request for these terms and options.
 
     Raises:

@@ -34,6 +34,11 @@ def schedules(context: click.Context, _parameter: click.Parameter, incomplete: s
     return _known(context, incomplete, "schedules", "name")
 
 
+def workers(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
+    """Return names of workers."""
+    return _known(context, incomplete, "workers", "name")
+
+
 def alerts(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
     """Return names of alerts."""
     return _known(context, incomplete, "alerts", "name")

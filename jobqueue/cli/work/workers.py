@@ -38,6 +38,12 @@ def _of_job(text: Callable[[Mapping[str, Any], datetime], str]) -> Callable[[Map
     return lambda row, now: "" if row["job"] is None else text(row["job"], now)
 
 
+def _state(worker: Mapping[str, Any]) -> str:
+    if worker.get("draining"):
+        return "draining" if worker["alive"] or worker["running"] else "drained"
+    return "alive" if worker["alive"] else "silent"
+
+
 def _served(worker: Mapping[str, Any], _: datetime) -> str:
     texts = [
         f"{post['queue']}: {'all types' if post['types'] is None else ', '.join(post['types'])}"
@@ -57,7 +63,7 @@ def _runs(row: Mapping[str, Any], now: datetime) -> str:
 
 _COLUMNS: Final = (
     Column(name="worker", cell=_of_worker(lambda worker, _: str(worker["name"])), answers=True),
-    Column(name="state", cell=_of_worker(lambda worker, _: "alive" if worker["alive"] else "silent")),
+    Column(name="state", cell=_of_worker(lambda worker, _: _state(worker))),
     Column(
         name="sign",
         heading="LAST SIGN",
@@ -71,6 +77,12 @@ _COLUMNS: Final = (
     Column(name="pid", cell=_of_worker(lambda worker, _: str(worker["pid"] or "")), hidden=True, is_number=True),
     Column(name="version", cell=_of_worker(lambda worker, _: worker["version"] or ""), hidden=True),
     Column(name="since", cell=_of_worker(lambda worker, _: worker["since"] or ""), hidden=True),
+    Column(
+        name="drain",
+        heading="DRAINED BY",
+        cell=_of_worker(lambda worker, _: (worker.get("draining") or {}).get("by", "")),
+        hidden=True,
+    ),
 )
 
 

@@ -21,6 +21,7 @@ from jobqueue.client.work.run import HttpRun, beat
 from jobqueue.domain.durations import is_number, is_whole
 from jobqueue.domain.errors import ForbiddenError, InvalidInputError, JobQueueError
 from jobqueue.domain.jobs.checks import check_number, check_queue, check_version
+from jobqueue.domain.work.drain import WorkerDrainedError
 from jobqueue.journal import get_logger
 from jobqueue.loop_thread import LoopThread
 from jobqueue.tasks.registry import HandlerRegistry
@@ -98,7 +99,9 @@ class Worker(HandlerRegistry):
         self._runs: dict[asyncio.Task[None], HttpRun] = {}
 
     async def work(self) -> None:
-        """Run jobs until `stop`, SIGTERM or SIGINT; a second signal gives running jobs back at once.
+        """Run jobs until `stop`, SIGTERM or SIGINT, or until somebody drains this worker.
+
+        A second signal gives running jobs back at once.
 
         Raises:
             InvalidInputError: there is no handler for the queue.
@@ -182,6 +185,10 @@ class Worker(HandlerRegistry):
                     transport, free, self._poll if free == types else min(self._poll, _BUSY_SECONDS)
                 )
             except JobQueueError as error:
+                if isinstance(error, WorkerDrainedError):
+                    log.info("worker drained", running=len(self._runs))
+                    self.stop()
+                    return
                 if _is_final(error):
                     raise
                 log.warning("claim failed", queue=self.queue, error=str(error))

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from jobqueue.dashboard.frame.view import View
 
 _LIMIT: Final = "20"
-_KINDS: Final = ("job", "batch", "queue", "schedule", "alert", "operation", "token")
+_KINDS: Final = ("job", "batch", "queue", "schedule", "alert", "operation", "token", "worker")
 _TEXTS: Final = ("actor", "kind", "name", "action")
 _TIMES: Final = ("after", "before")
 _PATHS: Final = {"job": "/jobs/", "batch": "/batches/", "queue": "/queues/", "operation": "/operations/"}

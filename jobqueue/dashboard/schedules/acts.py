@@ -1,4 +1,4 @@
-"""Run a schedule now, pause it, and resume it."""
+"""Run a schedule now, pause it, resume it, and delete it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from jobqueue.dashboard.frame.acts.form import Deed, Form, Sent
 from jobqueue.dashboard.frame.templates import link
 from jobqueue.dashboard.frame.texts import shorten
 from jobqueue.dashboard.frame.view import quoted
+from jobqueue.domain.errors import NotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
 _LONGEST: Final = 60
 _RUN: Final = "run"
+_DECLARED: Final = (
+    "The code of {} declares it: the next worker that starts stores it anew. Pause it, or take it out of the code."
+)
 _VERBS: Final = {
     "run": ("Make one job of {} now?", "Run it now"),
     "pause": ("Pause {}?", "Pause the schedule"),
@@ -53,6 +57,40 @@ async def _act(view: View, sent: Sent, action: str) -> Deed:
     return Deed(call=call, said=said, to=link("/schedules", name=name))
 
 
+async def _load_delete(view: View) -> dict[str, Any]:
+    name = view.path("name")
+    try:
+        schedule, tag = await view.ask_tagged(f"/v1/schedules/{quoted(name)}")
+    except NotFoundError as error:
+        if error.kind == "schedule":
+            raise
+        schedule, tag = {}, ""
+    declared = schedule.get("declared")
+    form = Form(
+        title=f"Delete {shorten(name, _LONGEST)}?",
+        button="Delete the schedule",
+        call=_delete(name, tag),
+        fields=await tied(view, tag),
+        texts=[
+            "It makes no jobs any more. Jobs that it has made stay, and go on.",
+            *(["Its definition cannot be read."] if not schedule else []),
+            *([_DECLARED.format(shorten(declared["by"], _LONGEST))] if declared else []),
+        ],
+        back=(link("/schedules", name=name), shorten(name, _LONGEST)),
+        is_dangerous=True,
+    )
+    return shown(view, form)
+
+
+async def _act_delete(view: View, sent: Sent) -> Deed:
+    call = _delete(view.path("name"), sent.text(MATCH))
+    return Deed(call=call, said="The schedule is deleted.", to="/schedules")
+
+
+def _delete(name: str, match: str) -> Call:
+    return Call(method="DELETE", path=f"/v1/schedules/{quoted(name)}", match=match)
+
+
 def _call(name: str, action: str, match: str) -> Call:
     return Call(method="POST", path=f"/v1/schedules/{quoted(name)}/{action}", match=match)
 
@@ -78,4 +116,7 @@ def _page(action: str) -> Page:
     return act_page(f"/schedules/{{name}}/{action}", load, act, nav="Schedules")
 
 
-SCHEDULE_ACTS: Final = tuple(_page(action) for action in _VERBS)
+SCHEDULE_ACTS: Final = (
+    *(_page(action) for action in _VERBS),
+    act_page("/schedules/{name}/delete", _load_delete, _act_delete, nav="Schedules"),
+)

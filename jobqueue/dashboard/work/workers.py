@@ -33,7 +33,8 @@ async def _load(view: View) -> dict[str, Any]:
     return {
         "workers": shown,
         "total": f"{len(ranked)}{'+' if workers['next'] else ''}",
-        "silent": sum(not worker["alive"] for worker in ranked),
+        "silent": sum(not worker["alive"] and not worker["draining"] for worker in ranked),
+        "drained": sum(bool(worker["draining"]) for worker in ranked),
         "running": sum(len(worker["running"]) for worker in ranked),
         "versions": versions.most_common() if len(versions) > 1 else [],
         "unserved": unserved,

@@ -189,7 +189,7 @@ def read(name: str, definition: Mapping[str, Any], read_job: Callable[[Any, str]
     """
     problems: Problems = unknown_names(definition, _FIELDS)
     gather(problems, check_name, name)
-    recurrence = gather(problems, _recurrence, definition)
+    recurrence = gather(problems, read_recurrence, definition)
     missed = definition.get("missed", "one")
     if missed not in get_args(Missed):
         problems["missed"] = [f"must be one of {', '.join(get_args(Missed))}"]
@@ -225,7 +225,12 @@ def timing(recurrence: Recurrence) -> dict[str, Any]:
     return {"cron": recurrence.text, "timezone": recurrence.timezone, "every": None}
 
 
-def _recurrence(definition: Mapping[str, Any]) -> Recurrence:
+def read_recurrence(definition: Mapping[str, Any]) -> Recurrence:
+    """Return the times in a definition: its ``cron`` and ``timezone``, or its ``every``.
+
+    Raises:
+        InvalidInputError: naming each unacceptable field.
+    """
     cron, every, zone = definition.get("cron"), definition.get("every"), definition.get("timezone", "UTC")
     if cron is not None and every is not None:
         raise InvalidInputError({"every": ["cannot be given together with cron"]})

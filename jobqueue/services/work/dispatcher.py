@@ -6,13 +6,13 @@ import asyncio
 import contextlib
 import math
 import random
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from jobqueue.domain.errors import DatabaseError
 from jobqueue.journal import get_logger
 from jobqueue.loop_errors import LoopErrors, ignore
 from jobqueue.services.limits.limiter import HeldBack
+from jobqueue.services.work.demand import Demand
 from jobqueue.services.work.execution import Execution
 
 if TYPE_CHECKING:
@@ -27,49 +27,6 @@ log = get_logger(__name__)
 _MOST_CLAIMS: Final = 16
 _STOP_SECONDS: Final = 0.5
 _RECORD_SECONDS: Final = 2.0
-_SHORTEST_PATIENCE: Final = 0.01
-_LONGEST_PATIENCE: Final = 0.1
-
-
-@dataclass(slots=True)
-class _Demand:
-    """The number of jobs of a lane that may wait, which is the number of claims that are worth a request.
-
-    Attributes:
-        taken: claims under way and jobs running.
-        held_until: the time of the next claim while a limit holds jobs back, by the loop's clock.
-        patience: seconds for which processes with the same wake-up may go first.
-    """
-
-    known: float = math.inf
-    heard: int = 0
-    taken: int = 0
-    held_until: float = 0
-    patience: float = _SHORTEST_PATIENCE
-
-    def wants(self, limit: int | None, now: float) -> bool:
-        return self.known >= 1 and (limit is None or self.taken < limit) and self.held_until <= now
-
-    def wake(self, count: float, ask_at: float = 0) -> None:
-        self.known += count
-        self.heard += 1
-        self.ask(ask_at)
-
-    def ask(self, at: float) -> None:
-        self.held_until = min(self.held_until, at)
-
-    def hold(self, until: float, heard_before: int) -> None:
-        self.patience = min(self.patience * 2, _LONGEST_PATIENCE)
-        if self.heard == heard_before:
-            self.held_until = until
-
-    def found_one(self) -> None:
-        self.patience = _SHORTEST_PATIENCE
-        self.known = max(0, self.known - 1)
-
-    def found_nothing(self, heard_before: int) -> None:
-        if self.heard == heard_before:
-            self.known = 0
 
 
 class Dispatcher:
@@ -116,9 +73,10 @@ class Dispatcher:
         self._count = count
         self.is_idle: Callable[[float], bool] = lambda _: False
         self.version: str | None = None
-        self._demands: dict[Key, _Demand] = {}
+        self._demands: dict[Key, Demand] = {}
         self._woken = asyncio.Event()
         self._stopping = asyncio.Event()
+        self._held = asyncio.Event()
         self._ended = asyncio.Event()
         self._ended.set()
         self._quiet = asyncio.Event()
@@ -139,7 +97,31 @@ class Dispatcher:
     @property
     def is_running(self) -> bool:
         """True while the dispatcher claims jobs."""
+        return self.is_there and not self._held.is_set()
+
+    @property
+    def is_there(self) -> bool:
+        """True while the dispatcher claims jobs, or would if it was not held."""
         return not self._ended.is_set() and not self._stopping.is_set()
+
+    @property
+    def is_busy(self) -> bool:
+        """True while jobs are being claimed, run or recorded."""
+        return bool(self._claiming or self._running or self._under_way)
+
+    def hold(self, *, holds: bool) -> None:
+        """Claim no more jobs until told otherwise; running jobs go on."""
+        if holds:
+            self._held.set()
+            return
+        self._held.clear()
+        self._wake_all()
+        self._woken.set()
+
+    async def left(self) -> None:
+        """Wait until this worker claims nothing any more: somebody has drained it, or its block ends."""
+        await self._stopping.wait()
+        await self._ended.wait()
 
     def _clock(self) -> float:
         return asyncio.get_running_loop().time()
@@ -249,7 +231,7 @@ class Dispatcher:
         # Lanes come and go with the configuration of queues; jobs of a removed lane may still run.
         self._demands = {key: demand for key, demand in self._demands.items() if key in keys or demand.taken}
         for key in keys:
-            demand = self._demands.setdefault(key, _Demand())
+            demand = self._demands.setdefault(key, Demand())
             demand.wake(math.inf, 0 if ask else demand.held_until)
 
     def _next_look(self, poll_at: float) -> float:
@@ -262,7 +244,7 @@ class Dispatcher:
     async def _fill(self) -> None:
         """Claim as long as there are free places and jobs."""
         burst = 1
-        while not self._stopping.is_set() and (free := self._concurrency - self._busy) > 0:
+        while not self._stopping.is_set() and not self._held.is_set() and (free := self._concurrency - self._busy) > 0:
             count = min(burst, free, _MOST_CLAIMS)
             begun = [self._begin_one() for _ in range(count)]
             # One claim needs no task of its own.
@@ -332,8 +314,8 @@ class Dispatcher:
         self._turn += 1
         for step in range(len(lanes)):
             lane = lanes[(self._turn + step) % len(lanes)]
-            demand = self._demands.setdefault(lane.key, _Demand())
-            if self._stopping.is_set() or not demand.wants(lane.limit, self._clock()):
+            demand = self._demands.setdefault(lane.key, Demand())
+            if self._stopping.is_set() or self._held.is_set() or not demand.wants(lane.limit, self._clock()):
                 continue
             demand.taken += 1
             claimed = None
@@ -342,11 +324,16 @@ class Dispatcher:
             finally:
                 if claimed is None:
                     demand.taken -= 1
+            if claimed is not None and self._held.is_set():
+                # Others may begin it at once.
+                self._work.give_backs.give_back(claimed.job, claimed.token)
+                demand.taken -= 1
+                return None
             if claimed is not None:
                 return self._begin(claimed, lane, demand)
         return None
 
-    async def _claim(self, lane: Lane, demand: _Demand) -> ClaimedJob | None:
+    async def _claim(self, lane: Lane, demand: Demand) -> ClaimedJob | None:
         heard = demand.heard
         self._claiming += 1
         self._quiet.clear()
@@ -380,7 +367,7 @@ class Dispatcher:
             demand.found_one()
         return claimed
 
-    def _begin(self, claimed: ClaimedJob, lane: Lane, demand: _Demand) -> Execution | None:
+    def _begin(self, claimed: ClaimedJob, lane: Lane, demand: Demand) -> Execution | None:
         """Return the run of a claimed job; give a job without a processor back, and look for others at once."""
 
         def ended() -> None:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from jobqueue.domain.access.access import Scope
+    from jobqueue.domain.work.drain import Drain
     from jobqueue.services.signals.config import QueueConfigs
     from jobqueue.store.work.neighbours import NeighbourStore, RunningJob
     from jobqueue.store.work.workers import Registration, Worker, WorkerStore
@@ -32,6 +33,9 @@ class WorkerView:
         last_sign_at: the date of its last sign.
         queues: its registrations.
         running: jobs that it runs, at most 1,000 of all workers of a page.
+        draining: somebody has asked it to leave.
+        drains: its process knows drains.
+        all_queues: those of its registrations, also outside of the scope, and those before its drain.
     """
 
     name: str
@@ -43,6 +47,9 @@ class WorkerView:
     since: datetime | None
     queues: Sequence[Registration]
     running: Sequence[RunningJob]
+    draining: Drain | None = None
+    drains: bool = False
+    all_queues: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,8 +100,17 @@ class Roster:
             limit: of the page.
         """
         seen = [(worker, _visible(worker, scope)) for worker in await self._workers.page(after, MOST_LOOKED_AT)]
-        shown = [(worker, posts) for worker, posts in seen if posts or (scope.is_everything and not worker.posts)]
-        shown = shown[:limit]
+        shown = [(worker, posts) for worker, posts in seen if posts or _is_within(worker, scope)][:limit]
+        return await self._views(shown, scope)
+
+    async def worker(self, name: str, scope: Scope) -> WorkerView | None:
+        """Return a worker of the last day; ``None`` if there is none of this name in the scope."""
+        worker = await self._workers.one(name)
+        if worker is None or not ((posts := _visible(worker, scope)) or _is_within(worker, scope)):
+            return None
+        return (await self._views([(worker, posts)], scope))[0]
+
+    async def _views(self, shown: Sequence[tuple[Worker, tuple[Registration, ...]]], scope: Scope) -> list[WorkerView]:
         running: dict[str, list[RunningJob]] = {}
         for job in await self._neighbours.running([worker.name for worker, _ in shown], MOST_LOOKED_AT):
             if scope.has_queue(job.queue) and scope.has_meta(job.meta):
@@ -151,6 +167,12 @@ def _visible(worker: Worker, scope: Scope) -> tuple[Registration, ...]:
     return tuple(post for post in worker.posts if scope.has_queue(post.queue))
 
 
+def _is_within(worker: Worker, scope: Scope) -> bool:
+    """Return True if a worker without registrations is in a scope: one that drains has had some."""
+    before = worker.drain.queues if worker.drain is not None else ()
+    return (scope.is_everything and not worker.posts) or any(map(scope.has_queue, before))
+
+
 def _view(worker: Worker, posts: Sequence[Registration], running: Sequence[RunningJob]) -> WorkerView:
     about = worker.about
     return WorkerView(
@@ -163,6 +185,9 @@ def _view(worker: Worker, posts: Sequence[Registration], running: Sequence[Runni
         since=about.get("since"),
         queues=posts,
         running=running,
+        draining=worker.drain,
+        drains=worker.drains,
+        all_queues=[*(post.queue for post in worker.posts), *(worker.drain.queues if worker.drain else ())],
     )
 
 

@@ -10,6 +10,7 @@ import time
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final
 
+from jobqueue.services.work.draining import Draining
 from jobqueue.store.work.workers import Registration
 
 if TYPE_CHECKING:
@@ -46,13 +47,15 @@ class WorkerRegistry:
         store: of the registrations of all processes.
         name: of this process.
         about: its ``host``, ``pid`` and ``version``.
+        grace: seconds for which jobs may go on when somebody drains this process.
 
     Attributes:
         schedules: digests of the schedules that the code of this process declares, by name.
         is_signed: others can see this process.
+        drained: workers that poll and that somebody has drained.
     """
 
-    def __init__(self, store: WorkerStore, name: str, about: Mapping[str, Any]) -> None:
+    def __init__(self, store: WorkerStore, name: str, about: Mapping[str, Any], grace: float = 0) -> None:
         self._store = store
         self._name = name
         self._about = about
@@ -61,6 +64,9 @@ class WorkerRegistry:
         self._asked: dict[tuple[str, Registration], float] = {}
         self.schedules: dict[str, str] = {}
         self.is_signed = self._have_others = False
+        self.drained: frozenset[str] = frozenset()
+        self._told: set[str] = set()
+        self.draining = Draining(store.drains, name, grace, lambda: [dispatcher for _, dispatcher in self._held])
 
     def hold(self, lanes: Callable[[], Sequence[Lane]], dispatcher: Dispatcher) -> None:
         """Register the lanes of a dispatcher while it runs."""
@@ -74,12 +80,21 @@ class WorkerRegistry:
         if len(self._asked) > _MOST_REMEMBERED:
             self._asked.pop(next(iter(self._asked)))
 
+    def is_told_to_leave(self, worker: str) -> bool:
+        """Tell whether a worker that asks for a job is drained; then it is told so, and counts as gone."""
+        if worker not in self.drained:
+            return False
+        self._asked = {key: at for key, at in self._asked.items() if key[0] != worker}
+        self._told.add(worker)
+        return True
+
     async def run_once(self) -> float | None:
         """Renew all registrations; return the seconds until the next look if there was no worker yet."""
         posts: dict[str, Sequence[Registration]] = {}
-        is_there = any(dispatcher.is_running or dispatcher.running for _, dispatcher in self._held)
-        if self.is_signed and not is_there:
+        is_there = any(dispatcher.is_there or dispatcher.running for _, dispatcher in self._held)
+        if self.is_signed and (self.draining.is_over or not is_there):
             await self.leave()
+            self.draining.is_over = False
         mine = [
             Registration(
                 queue=lane.queue, types=lane.types, excluded=lane.excluded, schemas=await self._schemas(lane.schemas())
@@ -93,9 +108,17 @@ class WorkerRegistry:
             posts[self._name] = mine
         recent = time.monotonic() - _REMEMBERED_SECONDS
         self._asked = {key: at for key, at in self._asked.items() if at > recent}
+        told, self._told = self._told, set()
+        posts |= dict.fromkeys(told, ())
         for worker, post in self._asked:
-            posts[worker] = [*posts.get(worker, ()), post]
-        await self._store.sign(posts, process=self._name, about=self._about, schedules=self.schedules)
+            # A drained worker takes no jobs any more.
+            posts[worker] = () if worker in self.drained else [*posts.get(worker, ()), post]
+        drains = await self._store.sign(
+            posts, process=self._name, about=self._about, schedules=self.schedules, told=told
+        )
+        self.drained = frozenset(drains) - {self._name}
+        if self._name in posts:
+            self.draining.follow(drains.get(self._name))
         self.is_signed = self.is_signed or self._name in posts
         self._have_others = self._have_others or bool(self._asked)
         return None if self.is_signed or self._have_others else _FIRST_SECONDS
@@ -108,6 +131,11 @@ class WorkerRegistry:
         await self._store.publish(due)
         self._published |= dict.fromkeys(due, time.monotonic())
         return tuple(sorted(ids.items()))
+
+    async def close(self) -> None:
+        """Stop waiting for a drain, and `leave`."""
+        self.draining.close()
+        await self.leave()
 
     async def leave(self) -> None:
         """Remove the registration of this process; polling workers may ask another process."""

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any, Final
 from jobqueue.domain.queues.needs import ABILITIES
 from jobqueue.store.mongo.clock import EPOCH
 from jobqueue.store.mongo.database import guarded
-from jobqueue.store.mongo.driver import UpdateOne
+from jobqueue.store.mongo.driver import ReturnDocument, UpdateOne
 from jobqueue.store.mongo.odd_values import date_or_none, texts
+from jobqueue.store.work import drains
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
+    from jobqueue.domain.work.drain import Drain
     from jobqueue.store.mongo.database import Database
 
 ALIVE_SECONDS: Final = 30.0
@@ -24,7 +26,7 @@ _PAIR: Final = 2
 _KEPT_MS: Final = 86_400_000
 ABOUT: Final = ("host", "pid", "version", "since")
 """Fields of a process."""
-_SHOWN: Final = dict.fromkeys(("posts", "at", "abilities", *ABOUT), 1)
+_SHOWN: Final = dict.fromkeys(("posts", "at", "abilities", drains.FIELD, drains.KNOWN, *ABOUT), 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +57,8 @@ class Worker:
         is_alive: its last sign is at most `ALIVE_SECONDS` old.
         about: the host, the pid, the version and the start of its process, as far as they are known.
         schedules: pairs of a schedule that its code declares and the digest of the definition.
+        drain: that somebody has asked for.
+        drains: its process knows drains.
     """
 
     name: str
@@ -64,12 +68,15 @@ class Worker:
     is_alive: bool = True
     about: Mapping[str, Any] = field(default_factory=dict)
     schedules: tuple[tuple[str, str], ...] = ()
+    drain: Drain | None = None
+    drains: bool = False
 
 
 class WorkerStore:
-    """Documents ``{_id: name, posts: [{queue, types, excluded, schemas}], at, expireAt, abilities, isProcess?, …}``.
+    """Documents ``{_id: name, posts: [{queue, types, excluded, schemas}], at, expireAt, abilities, drain?, …}``.
 
-    A process also has ``host``, ``pid``, ``version``, ``since`` and ``schedules``. The collection `schemas` has what
+    A process also has ``isProcess``,
+    ``host``, ``pid``, ``version``, ``since`` and ``schedules``. The collection `schemas` has what
     posts refer to: ``{_id, schema, expireAt}``, with the schema as the text of its JSON. A document expires a day
     after the last sign. A process signs for itself, and for the workers that poll it. Only the sign of a worker's own
     process shows that the worker lives.
@@ -78,6 +85,7 @@ class WorkerStore:
     def __init__(self, database: Database) -> None:
         self._clock = database.clock
         self.collection = database.collection("workers")
+        self.drains = drains.DrainStore(database)
         self._schemas = database.collection("schemas")
 
     @guarded
@@ -88,26 +96,46 @@ class WorkerStore:
         process: str | None = None,
         about: Mapping[str, Any] | None = None,
         schedules: Mapping[str, str] | None = None,
-    ) -> None:
-        """Note the signs of life of workers and their registrations.
+        told: Collection[str] = (),
+    ) -> dict[str, Drain]:
+        """Note the signs of life of workers and their registrations; return their drains by name.
+
+        The sign of a process is one command that also reads its drain.
 
         Args:
             posts: registrations by the name of the worker.
             process: the worker that signs for itself.
             about: the process: ``host``, ``pid`` and ``version``.
             schedules: digests of the schedules that the code of the process declares, by name.
+            told: workers that poll and were told of their drain since the last sign.
         """
         process_fields = {**(about or {}), "schedules": {"$literal": sorted((schedules or {}).items())}}
-        if posts:
+        found: dict[str, Drain] = {}
+        if process is not None and process in posts:
+            own = [{"$set": self._signed(posts[process]) | self._process(process_fields)}]
+            shown = {drains.FIELD: 1}
+            after = ReturnDocument.AFTER
+            document = await self.collection.find_one_and_update(
+                {"_id": process}, own, shown, upsert=True, return_document=after
+            )
+            if (drain := drains.read(document)) is not None:
+                found[process] = drain
+        others = {name: held for name, held in posts.items() if name != process}
+        if others:
+            now = self._clock.present
             await self.collection.bulk_write(
                 [
                     UpdateOne(
-                        {"_id": name}, self._update(held, process_fields, is_process=name == process), upsert=True
+                        {"_id": name},
+                        [{"$set": self._signed(held) | drains.kept(now, is_told=name in told)}],
+                        upsert=True,
                     )
-                    for name, held in posts.items()
+                    for name, held in others.items()
                 ],
                 ordered=False,
             )
+            found |= await self.drains.of(list(others))
+        return found
 
     @guarded
     async def leave(self, names: Sequence[str]) -> None:
@@ -150,16 +178,21 @@ class WorkerStore:
         found = self._schemas.find({"_id": {"$in": sorted(ids)}})
         return {str(document["_id"]): str(document["schema"]) async for document in found}
 
-    def _update(
-        self, posts: Sequence[Registration], about: Mapping[str, Any], *, is_process: bool
-    ) -> list[dict[str, Any]]:
+    @guarded
+    async def one(self, name: str) -> Worker | None:
+        """Return a worker that gave a sign within the last day, living or silent; ``None`` if there is none."""
+        recent = {"$gte": ["$at", {"$subtract": [self._clock.present, int(ALIVE_SECONDS * 1000)]}]}
+        document = await self.collection.find_one({"_id": name}, {"isAlive": recent, **_SHOWN})
+        return next(iter(_readable([document] if document else [])), None)
+
+    def _signed(self, posts: Sequence[Registration]) -> dict[str, Any]:
         now = self._clock.present
         stored = {"$literal": [asdict(post) for post in posts]}
-        changed: dict[str, Any] = {"posts": stored, "at": now, "expireAt": {"$add": [now, _KEPT_MS]}}
-        changed["abilities"] = list(ABILITIES)
-        if is_process:
-            changed |= {"isProcess": True, "since": {"$ifNull": ["$since", now]}, **about}
-        return [{"$set": changed}]
+        return {"posts": stored, "at": now, "expireAt": {"$add": [now, _KEPT_MS]}, "abilities": list(ABILITIES)}
+
+    def _process(self, about: Mapping[str, Any]) -> dict[str, Any]:
+        now = self._clock.present
+        return {"isProcess": True, drains.KNOWN: True, "since": {"$ifNull": ["$since", now]}, **about}
 
 
 def _readable(documents: Iterable[dict[str, Any]]) -> list[Worker]:
@@ -191,6 +224,8 @@ def _worker(document: dict[str, Any]) -> Worker:
         is_alive=document.get("isAlive") is not False,
         about=_about(document),
         schedules=_pairs(document.get("schedules")),
+        drain=drains.read(document),
+        drains=document.get(drains.KNOWN) is True,
     )
 
 

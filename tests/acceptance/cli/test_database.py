@@ -39,6 +39,8 @@ WORDS: dict[str, list[list[str]]] = {
     "batch": [["show", ID]],
     "why": [[ID]],
     "workers": [[]],
+    "export": [[]],
+    "drain": [["w1"]],
     "types": [[]],
     "queues": [[]],
     "queue": [["show", "default"], ["pause", "default"]],

@@ -53,6 +53,8 @@ WITHOUT_DATABASE = {
     "bundle": [ID],
     "why": [ID],
     "workers": [],
+    "export": [],
+    "drain": ["w1"],
     "types": [],
     "queues": [],
     "queue show": ["q"],

@@ -76,3 +76,29 @@ def test_what_cannot_be_searched_for_is_told_on_one_line(
     assert printed.out == ""
     assert printed.err.startswith(told), printed.err
     assert len(printed.err.splitlines()) == 1
+
+
+def test_a_search_is_exported_to_a_file_that_is_whole(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        assert main(["add", "resize", "--meta", f"n={number}", "--meta", "t==1+2"]) == 0
+    capsys.readouterr()
+    monkeypatch.setattr("jobqueue.cli.jobs.export.MOST_FOUND", 2)
+    assert main(["export", "type=resize"]) == 0
+    printed = capsys.readouterr()
+    assert [json.loads(line)["meta"]["n"] for line in printed.out.splitlines()] == [2, 1, 0]
+    assert printed.err == ""
+    words = ["export", "--format", "csv", "--fields", "type,meta.n,meta.t", "--sort", "insertAt", "-o", "jobs.csv"]
+    assert main([*words, "--limit", "2", "--json"]) == 0
+    printed = capsys.readouterr()
+    assert json.loads(printed.out) == {"file": "jobs.csv", "jobs": 2, "truncated": True}
+    assert "more than these 2 jobs" in printed.err
+    kept = (tmp_path / "jobs.csv").read_text()
+    assert kept.splitlines() == ["type,meta.n,meta.t", "resize,0,'=1+2", "resize,1,'=1+2"]
+    # One that is refused leaves the file alone, and nothing beside it.
+    assert main([*words, "claim.token=x"]) == 2
+    assert main(["export", "--limit", "0", "-o", "jobs.csv"]) == 2
+    assert main(["export", "-o", "nowhere/jobs.csv"]) == 1
+    assert (tmp_path / "jobs.csv").read_text() == kept
+    assert [path.name for path in tmp_path.iterdir()] == ["jobs.csv"]

@@ -9,7 +9,7 @@ from bson import ObjectId
 from playwright.async_api import expect
 
 from jobqueue.domain.jobs.job import INLINE_LOGS
-from tests.support.browser import chromium
+from tests.support.browser import axe, chromium
 from tests.support.factories import claimed_job
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 expect.set_options(timeout=30_000)
 LINES = 100_000
+_POINTED = "addEventListener('pointerdown', () => sessionStorage.setItem('pointer', 'used'), true)"
 
 
 @pytest.mark.parametrize("width", [1280, 360])
@@ -85,12 +86,35 @@ async def test_a_link_to_a_line_of_a_very_long_log(house: House, browser: Browse
 
 async def test_whether_the_report_of_tonight_comes_in_my_time(house: House, browser: Browser) -> None:
     async with chromium.tab(browser, house.base) as tab:
+        await tab.page.add_init_script(_POINTED)
+        opened: list[str] = []
+        tab.page.on("framenavigated", lambda frame: opened.append(frame.url.removeprefix(house.base)))
         await tab.go("/")
         await tab.press("g", "s")
         await tab.page.wait_for_url("**/schedules")
         row = tab.page.locator("tr", has_text="nightly-report")
-        await expect(row).to_contain_text("At 02:30, Monday through Friday, Berlin")
+        await expect(row).to_contain_text("Mondays to Fridays at 02:30, Berlin")
         await expect(row).to_contain_text("02:30 in")
         await expect(row).to_contain_text("clocks go")
         assert tab.pressed <= 2
+        assert opened == ["/", "/schedules"], "the answer is one step away"
+        # An hour later, for a look only: the next ten starts, and those of the day on which clocks change.
+        await row.get_by_role("link", name="Change…").focus()
+        await tab.press("Enter")
+        await tab.page.wait_for_url("**/schedules/nightly-report/edit")
+        await tab.page.get_by_label("Cron expression").focus()
+        await tab.press("Control+a")
+        await tab.page.keyboard.type("30 3 * * *")
+        await tab.press("Enter")
+        starts = tab.page.locator("#starts")
+        await expect(starts).to_contain_text("Every day at 03:30, Berlin")
+        await expect(starts).to_contain_text("it runs at 03:30")
+        await expect(starts.locator("ol li")).to_have_count(10)
+        await expect(tab.page.locator("#changes")).to_contain_text('cron"30 2 * * 1-5""30 3 * * *"')
+        assert await tab.page.get_by_role("button", name="Save the schedule").is_visible()
+        await axe.check_all(tab, "the preview of a schedule")
+        assert await tab.page.evaluate("sessionStorage.getItem('pointer')") is None
         assert not tab.faults
+    stored = await house.runtime.schedules.get("nightly-report")
+    assert stored.schedule is not None
+    assert stored.schedule.wire()["cron"] == "30 2 * * 1-5"

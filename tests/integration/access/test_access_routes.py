@@ -37,7 +37,7 @@ ADMIN = "the-token-of-the-settings"
 BY = Actor(name="test", via="python")
 FOREIGN = {"parent": "0" * 24, "step": "fetch", "queue": "theirs", "name": "theirs", "fingerprint": "0" * 16}
 # What a path can name, and where a caller of another queue or value finds nothing.
-BY_ID = ("/v1/jobs/{id}", "/v1/batches/{id}", "/v1/operations/{id}")
+BY_ID = ("/v1/jobs/{id}", "/v1/batches/{id}", "/v1/operations/{id}", "/v1/workers/{name}")
 BY_KEY = "/v1/queues/{queue}/keys/{key}"
 BY_QUEUE = ("/v1/queues/{queue}", "/v1/schedules/{name}")
 SHARED = ("/v1/queues", "/v1/schedules", "/v1/audit", "/v1/stats", "/v1/erase", "/metrics")

@@ -210,6 +210,8 @@ async def test_queues_and_schedules_are_configured(client: AsyncClient) -> None:
     assert (made.cron, made.job, made.paused) == ("0 6 * * *", {"type": "report", "queue": "default"}, False)
     assert made.next_runs[0] == made.next_at
     assert (await client.pause_schedule("nightly")).paused
+    looked = await client.preview_schedule("other", cron="30 2 * * *", timezone="Europe/Berlin", count=3)
+    assert [start["local"][11:16] for start in looked["starts"]] == ["02:30"] * 3
     assert [one.name async for one in client.schedules()] == ["nightly"]
     await client.delete_schedule("nightly")
     with pytest.raises(NotFoundError):

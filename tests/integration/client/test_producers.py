@@ -255,6 +255,7 @@ async def test_schedules_batches_and_queues_are_managed_by_each_way(producer: An
     for name in ("b", "a"):
         await producer.put_schedule(name, NewJob(type="tick", queue="media"), every=3600)
     await producer.pause_schedule("a")
+    assert len((await producer.preview_schedule("a", every=60))["starts"]) == 10
     made = await producer.run_schedule("a")
     assert (made.type, made.schedule) == ("tick", "a")
     assert [_name(each) for each in [one async for one in producer.schedules()]] == ["a", "b"]

@@ -12,6 +12,7 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
 from jobqueue.api.http.keys import RUNTIME
+from jobqueue.api.jobs.export import ExportPage
 from jobqueue.api.security.token_watch import SESSION_COOKIE
 from jobqueue.dashboard.app import make_app
 from jobqueue.dashboard.frame.preferences import local_path
@@ -168,8 +169,8 @@ async def test_an_export_that_breaks_off_looks_broken_off(
 ) -> None:
     await add(idle_runtime, "a")
 
-    async def pages(*_: Any) -> AsyncIterator[list[dict[str, Any]]]:
-        yield []
+    async def pages(*_: Any) -> AsyncIterator[ExportPage]:
+        yield ExportPage([])
         raise DatabaseUnavailableError("away")
 
     monkeypatch.setattr(export, "_pages", pages)
@@ -189,12 +190,12 @@ async def test_an_export_ends_with_its_token(guarded: Client, monkeypatch: pytes
     runtime = guarded.app[RUNTIME]
     token, text = await runtime.access.create(roles=["read"], by=Actor(name="test", via="python"))
 
-    async def pages(*_: Any) -> AsyncIterator[list[dict[str, Any]]]:
-        yield []
+    async def pages(*_: Any) -> AsyncIterator[ExportPage]:
+        yield ExportPage([])
         await runtime.access.revoke(token.id, by=Actor(name="test", via="python"))
         while True:
             await asyncio.sleep(0.01)
-            yield []
+            yield ExportPage([])
 
     monkeypatch.setattr(export, "_pages", pages)
     reply: ClientResponse = await guarded.get("/jobs/export", headers={"Authorization": f"Bearer {text}"})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
@@ -126,3 +126,33 @@ async def test_schedules_are_listed_by_name_in_pages(client: Client) -> None:
     assert [one["name"] for one in first["items"]] == ["a", "b"]
     rest = await (await client.get("/v1/schedules", params={"cursor": first["next"]})).json()
     assert ([one["name"] for one in rest["items"]], rest["next"]) == (["c"], None)
+
+
+async def test_the_next_times_of_a_schedule_that_is_not_stored_are_shown(client: Client) -> None:
+    body = {"cron": "30 2 * * *", "timezone": "Europe/Berlin"}
+    answer = await client.post("/v1/schedules/new/preview", json=body)
+    seen = await answer.json()
+    assert (answer.status, len(seen["starts"])) == (200, 10)
+    assert {name: seen[name] for name in ("cron", "timezone", "every")} == body | {"every": None}
+    # 02:30 does not exist on the day on which clocks go forward: the run is at the end of the gap.
+    change = seen["clockChange"]
+    there = {"forward": ["03:00:00.000+02:00"], "back": ["02:30:00.000+02:00"]}[change["clock"]]
+    assert change["starts"] == [f"{change['day']}T{each}" for each in there]
+    put = await client.put("/v1/schedules/s", json={"every": 5400, "job": JOB})
+    stored = await put.json()
+    answer = await client.post("/v1/schedules/s/preview", json={"every": 5400, "count": 5})
+    again = await answer.json()
+    assert [start["at"] for start in again["starts"]] == stored["nextRuns"]
+    assert again["clockChange"] is None
+    wrong: dict[str, Any] = {
+        "cron": {"cron": "61 * * * *"},
+        "timezone": {"cron": "@daily", "timezone": "Moon"},
+        "every": {"every": 0},
+        "count": {"every": 60, "count": 51},
+        "jobs": {"every": 60, "jobs": []},
+    }
+    for field, given in wrong.items():
+        refused = await client.post("/v1/schedules/s/preview", json=given)
+        assert (refused.status, list((await refused.json())["errors"])) == (422, [field])
+    assert (await client.post("/v1/schedules/a%20b/preview", json={"every": 60})).status == 422
+    assert (await client.get("/v1/schedules/new")).status == 404

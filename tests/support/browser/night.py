@@ -44,6 +44,7 @@ class Night:
     operations: dict[str, str] = field(default_factory=dict)
     tokens: dict[str, str] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
+    workers: dict[str, str] = field(default_factory=dict)
 
 
 async def play(settings: Settings) -> Night:
@@ -214,7 +215,11 @@ class _Play:
             lines = [(f"{rows:,} rows ok", "info") for rows in range(500, 4000, 500)]
             await work.report(claimed.job, claimed.token, progress=35 + number, lines=lines)
             self.night.jobs.setdefault("running", job.id)
+        self.night.workers = {"polling": "poll-1", "drained": "poll-2"}
+        for name in self.night.workers.values():
+            runtime.registry.heard(name, "imports", ("import-csv",))
         await runtime.registry.run_once()
+        await runtime.drains.drain("poll-2", by=ANN)
         await self._hostile(runtime)
         await self._operation(runtime)
         reason = f"until the disk is replaced {HOSTILE}"

@@ -32,6 +32,7 @@ def _names(path: str, night: Night) -> list[str]:
         "/failures/": night.failures,
         "/queues/": ["imports", "billing", "media"],
         "/schedules/": ["prices"],
+        "/workers/": list(night.workers.values()),
         "/tokens/": list(night.tokens.values()),
     }
     return next((names for prefix, names in kinds.items() if path.startswith(prefix)), [])
@@ -44,4 +45,6 @@ def _subjects(path: str, night: Night) -> list[str]:
         return [night.jobs["hostile"], *([night.jobs[name]] if name else [])]
     if path.startswith("/queues/"):
         return ["media" if path.endswith("resume") else "imports"]
+    if path.startswith("/workers/"):
+        return [night.workers["drained" if path.endswith("resume") else "polling"]]
     return _names(path, night)[:1]

@@ -135,7 +135,14 @@ async def _configured(asker: Asker) -> None:
     await asker.ask("putQueue", {"processors": {"thumbnail": _HOOK}}, queue="old")
     for operation in ("updateQueue", "rotateQueueSecret", "pauseQueue", "resumeQueue"):
         await asker.ask(operation, queue="media")
-    for operation in ("putSchedule", "runSchedule", "getSchedule", "pauseSchedule", "resumeSchedule"):
+    for operation in (
+        "previewSchedule",
+        "putSchedule",
+        "runSchedule",
+        "getSchedule",
+        "pauseSchedule",
+        "resumeSchedule",
+    ):
         await asker.ask(operation, name="report")
     await asker.ask("listSchedules")
     await asker.ask("createToken")
@@ -154,6 +161,8 @@ async def _worked(asker: Asker) -> None:
     await asker.ask("heartbeatJob", {"token": token, "progress": 40, "logs": ["half way"]}, id=job)
     await asker.runtime.registry.run_once()
     await asker.ask("listWorkers")
+    for operation in ("getWorker", "drainWorker", "resumeWorker"):
+        await asker.ask(operation, name="w1")
     await asker.ask("succeedJob", {"token": token, "result": {"width": 320}}, id=job)
     job, token = await _claim(asker)
     await asker.ask("retryJob", {"token": token, "delay": 60}, id=job)

@@ -10,6 +10,7 @@ import pytest
 from jobqueue.api.http.problems import of_error
 from jobqueue.client.errors import ServerUnreachableError, UnauthorizedError, UnexpectedReplyError, of_problem
 from jobqueue.domain import errors
+from jobqueue.domain.work.drain import WorkerDrainedError
 
 if TYPE_CHECKING:
     from jobqueue.domain.errors import JobQueueError
@@ -25,6 +26,7 @@ ERRORS: list[JobQueueError] = [
     errors.WrongStateError(JOB, "killed", "killed"),
     errors.ConflictError("the batch is sealed"),
     errors.InFlightError(),
+    WorkerDrainedError("w1"),
     errors.ForbiddenError("the token lacks the role admin"),
     errors.BusyError("too many searches"),
     errors.NotReadyError("there is no primary"),

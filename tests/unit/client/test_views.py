@@ -94,6 +94,7 @@ REPLIES: list[tuple[type[msgspec.Struct], type[Response]]] = [
 ELSEWHERE = {
     "what servers are for": "/ /healthz /readyz /openapi.json /docs /docs/{file} /metrics",
     "people's links": "/answer/{link}",
+    "files, whose jobs `search` yields": "/v1/jobs/export",
 }
 """Routes that no call of a client uses."""
 

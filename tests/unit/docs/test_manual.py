@@ -11,9 +11,10 @@ from jobqueue.cli.process.sockets import ListenError
 from jobqueue.client.errors import ServerUnreachableError
 from jobqueue.domain.errors import JobQueueError
 from jobqueue.domain.work.bundle import BadBundleError
+from jobqueue.domain.work.drain import WorkerDrainedError
 from tests.support.docs.readme import ROOT
 
-ERRORS = (JobQueueError, BadBundleError, UnhealthyError, ListenError, ServerUnreachableError)
+ERRORS = (JobQueueError, BadBundleError, UnhealthyError, ListenError, ServerUnreachableError, WorkerDrainedError)
 FRAMEWORK = {"bad-request", "internal", "method-not-allowed", "usage"}
 
 

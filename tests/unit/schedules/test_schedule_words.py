@@ -22,13 +22,17 @@ def schedule(*runs: str, **fields: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("cron", "text"),
     [
-        ("30 2 * * 1-5", "At 02:30, Monday through Friday"),
+        ("30 2 * * 1-5", "Mondays to Fridays at 02:30"),
+        ("0 6,18 * * MON,WED,5", "Mondays, Wednesdays and Fridays at 06:00 and 18:00"),
+        ("0 5 * * 5-7", "Fridays to Sundays at 05:00"),
+        ("0 5 * * 0-6", "Every day at 05:00"),
+        ("0 5 1 * 1", "At 05:00, on day 1 of the month, or on Monday"),
         ("30 2 * * *", "Every day at 02:30"),
         ("@daily", "Every day at 00:00"),
         ("*/5 * * * * *", "Every 5 seconds"),
         ("0 18 L * *", "At 18:00, on the last day of the month"),
         ("0 6 * * MON#2", "At 06:00, on the second Monday of the month"),
-        ("0 0 * * 7", "At 00:00, only on Sunday"),
+        ("0 0 * * 7", "Sundays at 00:00"),
     ],
 )
 def test_times_are_told_in_words(cron: str, text: str) -> None:

@@ -8,19 +8,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobqueue.services.work.dispatcher import _Demand
+from jobqueue.services.work.demand import Demand
 from tests.unit.jobs.domain_strategies import modest
 
 
-def sated() -> _Demand:
+def sated() -> Demand:
     """Return an appetite that has found nothing."""
-    demand = _Demand()
+    demand = Demand()
     demand.found_nothing(demand.heard)
     return demand
 
 
 def test_at_first_it_looks_and_after_finding_nothing_it_does_not() -> None:
-    assert _Demand().wants(None, now=1.0)
+    assert Demand().wants(None, now=1.0)
     assert not sated().wants(None, now=1.0)
 
 
@@ -56,7 +56,7 @@ def test_a_job_that_came_during_a_claim_that_found_nothing_is_not_forgotten() ->
 
 
 def test_a_limit_holds_however_many_jobs_wait() -> None:
-    demand = _Demand(taken=2)
+    demand = Demand(taken=2)
     assert demand.wants(3, now=1.0)
     assert not demand.wants(2, now=1.0)
     assert demand.wants(None, now=1.0)
@@ -65,7 +65,7 @@ def test_a_limit_holds_however_many_jobs_wait() -> None:
 @modest
 @given(st.lists(st.sampled_from(["job", "all", "one", "nothing"]), max_size=30))
 def test_whatever_happens_it_is_never_deaf(events: list[str]) -> None:
-    demand = _Demand()
+    demand = Demand()
     for event in events:
         match event:
             case "job":

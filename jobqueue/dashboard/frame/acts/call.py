@@ -27,6 +27,7 @@ class Call:
         query: parameters.
         match: the entity tag that the subject must have; empty for any.
         key: the same key again is the same request; empty for none.
+        is_new: the subject must not be there yet.
     """
 
     method: str
@@ -35,11 +36,13 @@ class Call:
     query: Mapping[str, str] = field(default_factory=dict)
     match: str = ""
     key: str = ""
+    is_new: bool = False
 
     @property
     def headers(self) -> dict[str, str]:
         """The headers about the subject and about repetitions."""
         match = {hdrs.IF_MATCH: f'"{self.match}"'} if self.match else {}
+        match |= {hdrs.IF_NONE_MATCH: "*"} if self.is_new else {}
         return match | ({IDEMPOTENCY_KEY: self.key} if self.key else {})
 
     @property
@@ -59,6 +62,8 @@ class Call:
             parts.append('-H "Authorization: Bearer $JOBQUEUE_API_TOKEN"')
         if self.match:
             parts += ["-H", shlex.quote(f'If-Match: "{self.match}"')]
+        if self.is_new:
+            parts += ["-H", "'If-None-Match: *'"]
         if self.body is not None:
             parts += ["-H", "'Content-Type: application/json'", "-d", shlex.quote(self.content.decode())]
         query = f"?{urlencode(self.query)}" if self.query else ""

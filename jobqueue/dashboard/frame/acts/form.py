@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from jobqueue.dashboard.frame.acts.call import Call
 
 Kind = Literal["text", "number", "area", "choice", "flag", "time", "hidden"]
+"""A ``text`` with choices offers these, and takes other texts as well."""
 BACK = "back"
 """The field with the page to go to afterwards."""
 KEY = "key"
@@ -163,11 +164,12 @@ def filled(form: Form, sent: Sent | None) -> Form:
     if sent is None:
         return form
     trouble = sent.trouble
-    fields = [_filled(each, sent, trouble) for each in form.fields]
+    names = [each.name for each in form.fields if each.kind != "hidden"]
+    fields = [_filled(each, names, sent, trouble) for each in form.fields]
     return replace(form, fields=fields, trouble=trouble, preview=sent.preview)
 
 
-def _filled(each: Field, sent: Sent, trouble: Trouble | None) -> Field:
+def _filled(each: Field, names: Sequence[str], sent: Sent, trouble: Trouble | None) -> Field:
     is_clash = trouble is not None and trouble.is_clash
     if each.kind == "hidden" and each.name != BACK and is_clash:
         # The present tag goes with the present values: who sends the form again has seen them.
@@ -177,18 +179,20 @@ def _filled(each: Field, sent: Sent, trouble: Trouble | None) -> Field:
         return each
     typed = ("1" if each.name in sent.values else "") if each.kind == "flag" else sent.values.get(each.name, each.value)
     typed = typed.replace("\r\n", "\n")
-    reasons = [] if trouble is None else _reasons(each.name, trouble.fields)
+    reasons = [] if trouble is None else _reasons(each.name, names, trouble.fields)
     if trouble is not None and each.path:
-        reasons += _reasons(each.path, trouble.fields)
+        reasons += _reasons(each.path, names, trouble.fields)
     is_other = is_clash and typed != each.value
     return replace(each, value=typed, problem="; ".join(reasons), present=each.value if is_other else None)
 
 
-def _reasons(name: str, fields: Mapping[str, Sequence[str]]) -> list[str]:
+def _reasons(name: str, names: Sequence[str], fields: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return the reasons of a field; a reason below several fields is that of the longest name."""
+    inner = [other for other in names if other != name and _below(other, name) is not None]
     found = []
     for path, texts in fields.items():
         below = _below(path, name)
-        if below is not None:
+        if below is not None and all(_below(path, other) is None for other in inner):
             found += [f"{below} {text}" if below else text for text in texts]
     return found
 

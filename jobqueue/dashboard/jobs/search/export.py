@@ -2,42 +2,32 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from typing import TYPE_CHECKING, Any, Final
 
-import orjson
-from aiohttp import hdrs, web
-
 from jobqueue.api.http.keys import CALLER, RUNTIME
-from jobqueue.api.http.problems import ProblemError
-from jobqueue.api.security.token_watch import watched
+from jobqueue.api.jobs.export import AT_ONCE, ExportPage, pages, send
+from jobqueue.api.jobs.schemas import EXPORT_TYPES
 from jobqueue.dashboard.frame.preferences import preferences
-from jobqueue.dashboard.frame.texts import between, compact
+from jobqueue.dashboard.frame.texts import between
 from jobqueue.dashboard.frame.view import View
 from jobqueue.dashboard.jobs.search.address import Address
 from jobqueue.dashboard.jobs.search.columns import fields_of, read_columns, value_of
 from jobqueue.dashboard.jobs.search.reasons import reason
 from jobqueue.dashboard.jobs.search.results import search_body
-from jobqueue.domain.errors import ForbiddenError, InvalidInputError, JobQueueError
+from jobqueue.domain.errors import ForbiddenError, InvalidInputError
+from jobqueue.domain.search.csv_rows import MOST_EXPORTED, cell
 from jobqueue.domain.search.projection import SHOWN
 from jobqueue.domain.search.terms import read_query
-from jobqueue.journal import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
+    from aiohttp import web
+
     from jobqueue.dashboard.jobs.search.columns import Column
 
-log = get_logger(__name__)
-MOST: Final = 100_000
-"""Jobs in a file."""
-_AT_ONCE: Final = 500
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
-"""Spreadsheets compute a text that begins so."""
 _WHOLE: Final = sorted(SHOWN - {"logs", "history", "steps", "signals", "claim"})
 _HEADS: Final = {"age": "insertAt", "reason": "error or reason", "ran": "seconds"}
-_TYPES: Final = {"csv": "text/csv", "jsonl": "application/x-ndjson"}
 
 
 async def export(request: web.Request) -> web.StreamResponse:
@@ -45,7 +35,7 @@ async def export(request: web.Request) -> web.StreamResponse:
     if not request[CALLER].may("read"):
         raise ForbiddenError("this needs the role read")
     kind, address = request.query.get("format", "csv"), Address.of(request.query)
-    if kind not in _TYPES:
+    if kind not in EXPORT_TYPES:
         raise InvalidInputError({"format": ["must be csv or jsonl"]})
     view = View(request, await request.app[RUNTIME].database.clock.now(), preferences(request))
     query = read_query(address.q, view.now)
@@ -56,62 +46,24 @@ async def export(request: web.Request) -> web.StreamResponse:
     body = {
         **search_body(query),
         "sort": {name: -1 if descending else 1},
-        "limit": _AT_ONCE,
+        "limit": AT_ONCE,
         "fields": fields_of(columns) if kind == "csv" else _WHOLE,
         **({"slow": True} if address.slow else {}),
     }
-    pages = _pages(view, body)
-    # A search that is refused gets a page that says why, and not half a file.
-    first = await anext(pages)
-    response = web.StreamResponse(headers={"Content-Disposition": f'attachment; filename="jobs.{kind}"'})
-    response.content_type, response.charset = _TYPES[kind], "utf-8"
-    await response.prepare(request)
-    if request.method == hdrs.METH_HEAD:
-        return response
-    write: Callable[[list[dict[str, Any]]], bytes] = _json_lines
-    try:
-        async with watched(request, ending=True):
-            if kind == "csv":
-                await response.write(_row([_HEADS.get(column.name, column.name) for column in columns]))
-                write = _rows_of(columns)
-            await response.write(write(first))
-            async for jobs in pages:
-                await response.write(write(jobs))
-    except (JobQueueError, ProblemError) as error:
-        # Only an aborted transfer still shows the client that jobs are missing.
-        log.warning("export aborted", error=str(error))
-        if request.transport is not None:
-            request.transport.close()
-        return response
-    await response.write_eof()
-    return response
+    heads = [_HEADS.get(column.name, column.name) for column in columns]
+    return await send(request, kind, _pages(view, body), heads, _row_of(columns))
 
 
-async def _pages(view: View, body: dict[str, Any]) -> AsyncIterator[list[dict[str, Any]]]:
-    cursor, left = None, MOST
-    while left > 0:
-        page = await view.ask("/v1/jobs/search", body={**body, "cursor": cursor})
-        yield page["items"][:left]
-        cursor, left = page["next"], left - len(page["items"])
-        if cursor is None:
-            return
+def _pages(view: View, body: dict[str, Any]) -> AsyncIterator[ExportPage]:
+    async def page(cursor: str | None) -> tuple[list[dict[str, Any]], str | None]:
+        found = await view.ask("/v1/jobs/search", body={**body, "cursor": cursor})
+        return found["items"], found["next"]
+
+    return pages(page, MOST_EXPORTED)
 
 
-def _json_lines(jobs: list[dict[str, Any]]) -> bytes:
-    return b"".join(orjson.dumps(job, option=orjson.OPT_APPEND_NEWLINE) for job in jobs)
-
-
-def _rows_of(columns: Sequence[Column]) -> Callable[[list[dict[str, Any]]], bytes]:
-    def write(jobs: list[dict[str, Any]]) -> bytes:
-        return b"".join(_row([_cell(column, job) for column in columns]) for job in jobs)
-
-    return write
-
-
-def _row(values: list[str]) -> bytes:
-    line = io.StringIO()
-    csv.writer(line).writerow(values)
-    return line.getvalue().encode()
+def _row_of(columns: Sequence[Column]) -> Callable[[dict[str, Any]], list[str]]:
+    return lambda job: [_cell(column, job) for column in columns]
 
 
 def _cell(column: Column, job: dict[str, Any]) -> str:
@@ -126,11 +78,4 @@ def _cell(column: Column, job: dict[str, Any]) -> str:
         case "reason":
             line = reason(job, {})
             value = " ".join(part for part in (line.text, line.time, line.more) if part)
-    if value is None:
-        return ""
-    return _plain(value) if isinstance(value, str) else compact(value)
-
-
-def _plain(text: str) -> str:
-    """Return a text that no spreadsheet takes for a formula."""
-    return f"'{text}" if text.startswith(_FORMULA) else text
+    return cell(value)

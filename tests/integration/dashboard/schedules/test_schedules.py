@@ -43,7 +43,7 @@ async def test_schedules_are_told_in_words_with_their_runs(client: Client, idle_
     page = await main_of(client, "/schedules?x", "jobqueue_zone=America/New_York")
     nightly, prices = page.select("tbody tr")
     told = words(nightly)
-    assert "At 02:30, Monday through Friday, Berlin" in told
+    assert "Mondays to Fridays at 02:30, Berlin" in told
     assert "report in reports" in told
     assert "Missed" in told
     assert "no process was there" in told
