@@ -191,14 +191,8 @@ class Runtime:
         self.operations = Operations(OperationStore(database), self.jobs, self.manager)
         self.scope_checks, search_store = ScopeChecks(database), SearchStore(database)
         self.batches = Batches(
-            batch_store,
-            self.jobs,
-            dependencies,
-            self.outboxes,
-            self.operations,
-            self.configs,
-            self.notifier,
-            self.scope_checks,
+            *(batch_store, self.jobs, dependencies, self.outboxes),
+            *(self.operations, self.configs, self.notifier, self.scope_checks),
         )
         self.access = Access(TokenStore(database), self.audit)
         self.failures = Failures(FailureStore(database), self.manager, self.operations.patches)
@@ -215,16 +209,20 @@ class Runtime:
         self.registry = WorkerRegistry(workers, self.name, about(), settings.drain_timeout)
         self._view(database, workers, neighbours)
         self.idempotency = Idempotency(IdempotencyStore(database), self.jobs, self.producer, self.batches)
-        self.roller = roller = RollupWriter(rollups := RollupStore(database), database.clock)
-        self.metrics = self.work.metrics = Metrics(self.job_counts, database.clock)
-        self.readiness = Readiness(lambda: check_readiness(database))
-        self.stats = Stats(rollups, roller, self.job_counts, database.clock)
-        self.series = Series(rollups, roller, database.clock)
+        self._count(database)
         self.changes, self.keeper = WakeupStream(database), LeaseKeeper(database)
         self._relay = Relay(self.notifier)
         self.notifier.listen(self._on_wakeup)
         self._tasks: list[asyncio.Task[Any]] = []
         self._starting, self._closing = asyncio.Lock(), False
+
+    def _count(self, database: Database) -> None:
+        """Compose the services that count."""
+        self.roller = RollupWriter(rollups := RollupStore(database), database.clock)
+        self.metrics = self.work.metrics = Metrics(self.job_counts, database.clock)
+        self.readiness = Readiness(lambda: check_readiness(database))
+        self.stats = Stats(rollups, self.roller, self.job_counts, database.clock)
+        self.series = Series(rollups, self.roller, database.clock)
 
     def _view(self, database: Database, workers: WorkerStore, neighbours: NeighbourStore) -> None:
         """Compose the services of people."""
