@@ -82,12 +82,13 @@ async def fill(queue: JobQueue, count: int, **fields: Any) -> None:
 
 async def drain(url: str, count: int, seconds: float = 0, pid: int | None = None) -> Figures:
     """Return jobs a second of a worker that drains a backlog, and the CPU time that a job takes."""
-    done, ended = 0, asyncio.Event()
+    done, begun, ended = 0, 0.0, asyncio.Event()
     async with queue_on(url) as queue:
 
         @queue.handler("bench")
         async def handler(_job: Any) -> int:
-            nonlocal done
+            nonlocal done, begun
+            begun = begun or time.perf_counter()
             if seconds:
                 await asyncio.sleep(seconds)
             done += 1
@@ -97,7 +98,6 @@ async def drain(url: str, count: int, seconds: float = 0, pid: int | None = None
 
         await fill(queue, count)
         cpu, server = time.process_time(), cpu_of(pid)
-        begun = time.perf_counter()
         async with queue.working(concurrency=PLACES) as dispatcher:
             await ended.wait()
             while dispatcher.running:  # noqa: ASYNC110 - the last outcomes are being recorded: a matter of milliseconds

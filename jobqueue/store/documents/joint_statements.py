@@ -1,22 +1,43 @@
-"""One update for attempts that end alike, as named pure functions; ``now`` as in `statements`."""
+"""One update for attempts that begin together or end alike, as named pure functions; ``now`` as in `statements`."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import bson
 from bson import ObjectId
 
+from jobqueue.domain.jobs.crash import SUSPECT_FROM
 from jobqueue.domain.jobs.states import State
 from jobqueue.domain.jobs.transitions import UNSET, Transition
 from jobqueue.store.documents import statements
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from jobqueue.store.documents.statements import Document
     from jobqueue.store.mongo.clock import Now
+
+
+_LIMIT: Final = "startBefore"
+
+
+def stands_alone(document: Mapping[str, Any]) -> bool:
+    """Return True for a waiting job that only a claim of its own may take: it may expire, or has to run alone."""
+    crashes = document.get("crashes")
+    return document.get(_LIMIT) is not None or (isinstance(crashes, int | float) and crashes >= SUSPECT_FROM)
+
+
+def with_tokens(begin: Sequence[Document], tokens: Mapping[ObjectId, str]) -> list[Document]:
+    """Return the update of a claim for several jobs, each with the token of its id."""
+    ids, known = {"$literal": list(tokens)}, {"$literal": list(tokens.values())}
+    token = {"$arrayElemAt": [known, {"$indexOfArray": [ids, "$_id"]}]}
+    changed = dict(begin[0]["$set"])
+    before, (entry,) = changed["history"]["$concatArrays"]
+    changed["history"] = {"$concatArrays": [before, [entry | {"token": token}]]}
+    changed["claim"] = {"$mergeObjects": [changed["claim"], {"token": token}]}
+    return [{"$set": changed}, *begin[1:]]
 
 
 def likeness(queue: str, transition: Transition) -> object | None:
