@@ -71,7 +71,7 @@ async def test_a_job_looks_as_if_it_were_claimed_alone(idle_runtime: Runtime) ->
     alone = await idle_runtime.work.claim("default", None, worker="worker", margin=2, version="v")
     (together,) = await take(idle_runtime, 4)
     assert alone is not None
-    documents = [
+    documents: list[Any] = [
         await idle_runtime.jobs.collection.find_one({"_id": ObjectId(one.job.id)}) for one in (alone, together)
     ]
     spans = []
