@@ -70,6 +70,7 @@ from jobqueue.services.work.dispatcher import Dispatcher
 from jobqueue.services.work.drains import Drains
 from jobqueue.services.work.loops import Expiry, Loop, Promoter, Reaper
 from jobqueue.services.work.roster import Roster
+from jobqueue.services.work.several import SeveralAttempts
 from jobqueue.services.work.worker_registry import SIGN_SECONDS, WorkerRegistry, about, worker_name
 from jobqueue.services.workflow.batches import Batches
 from jobqueue.services.workflow.idempotency import Idempotency
@@ -110,6 +111,7 @@ from jobqueue.store.search.short_ids import ShortIdStore
 from jobqueue.store.work.claims import ClaimStore
 from jobqueue.store.work.leases import LeaseKeeper
 from jobqueue.store.work.neighbours import NeighbourStore
+from jobqueue.store.work.several_claims import SeveralClaims
 from jobqueue.store.work.workers import WorkerStore
 from jobqueue.store.workflow.additions import SWEEP_SECONDS
 from jobqueue.store.workflow.batches import BatchStore
@@ -353,7 +355,7 @@ class Runtime:
     def dispatcher(self, lanes: Callable[[], Sequence[Lane]], *, concurrency: int | None = None) -> Dispatcher:
         """Return a dispatcher for processors of this process."""
         made = Dispatcher(
-            work=self.work,
+            claims=SeveralAttempts(SeveralClaims(self.database, self.claims), self.configs, self.work),
             keeper=self.keeper,
             notifier=self.notifier,
             lanes=lanes,

@@ -387,5 +387,6 @@ def _lane(handlers: Sequence[Handler], processor: CallbackProcessor, limit: int 
         processor=lambda _job: processor,
         limit=limit,
         stop_seconds=processor.stop_seconds,
+        together=limit is None,
         schemas=schemas,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from bson import ObjectId
 
@@ -14,6 +14,7 @@ from jobqueue.domain.jobs.job import NewJob
 from jobqueue.domain.jobs.states import State
 from jobqueue.domain.work.verdict import Death, Failure, RunAgain, Success
 from jobqueue.services.application import Runtime
+from jobqueue.services.work.lanes import Lane
 from jobqueue.services.work.loops import LeaseGrace, Reaper
 from jobqueue.store.documents import documents
 
@@ -62,6 +63,11 @@ async def claimed_job(runtime: Runtime, kind: str = "work", **fields: Any) -> Cl
     claimed = await claim(runtime, added.queue)
     assert claimed.job.id == added.id
     return claimed
+
+
+def lane(queue: str = "default", types: tuple[str, ...] | None = None, **fields: Any) -> Lane:
+    """Return a lane whose jobs may be claimed together, and do nothing."""
+    return Lane(queue=queue, types=types, processor=lambda _: cast("Any", None), together=True, **fields)
 
 
 async def succeed(runtime: Runtime, claimed: ClaimedJob, result: Any = None) -> Job:

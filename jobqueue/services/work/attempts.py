@@ -235,15 +235,19 @@ class Attempts:
             raise
         if job is None or isinstance(job, HeldBack):
             return job
+        return await self.handed(job, search.token, sent_at)
+
+    async def handed(self, job: Job, token: str, sent_at: float) -> ClaimedJob:
+        """Count a claim, and return its job with all that its worker needs; if that fails, the job goes back."""
         if self.metrics is not None:
             try:
                 self.metrics.claimed(job)
             except Exception:
                 log.exception("claim not counted", job_id=job.id)
-        return await self._handed(job, search.token, sent_at)
+        return await self._handed(job, token, sent_at)
 
     async def _handed(self, job: Job, token: str, sent_at: float) -> ClaimedJob:
-        """Return a claimed job with all that its worker needs; if that fails, the job goes back."""
+        """Return a claimed job with all that its worker needs, as `handed`; a repeated claim is not counted again."""
         try:
             job = await self._complete(job)
             results = await self.steps.with_job(job)

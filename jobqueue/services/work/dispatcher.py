@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from jobqueue.services.signals.notifier import Notifier, Wakeup
-    from jobqueue.services.work.attempts import Attempts, ClaimedJob
+    from jobqueue.services.work.attempts import ClaimedJob
     from jobqueue.services.work.lanes import Key, Lane
+    from jobqueue.services.work.several import SeveralAttempts
     from jobqueue.store.work.leases import LeaseKeeper
 
 log = get_logger(__name__)
@@ -36,7 +37,7 @@ class Dispatcher:
     claimed, and begins, while the outcome is being recorded: of as many jobs at most as may run at a time.
 
     Args:
-        work: claims jobs and records outcomes.
+        claims: claims jobs, one or several at a time, and records outcomes.
         keeper: renews leases.
         notifier: tells of new jobs; the poll is the safety net.
         lanes: returns the jobs that this process can run at present.
@@ -54,7 +55,7 @@ class Dispatcher:
     def __init__(
         self,
         *,
-        work: Attempts,
+        claims: SeveralAttempts,
         keeper: LeaseKeeper,
         notifier: Notifier,
         lanes: Callable[[], Sequence[Lane]],
@@ -63,7 +64,7 @@ class Dispatcher:
         worker: str,
         count: Callable[[str], None] = ignore,
     ) -> None:
-        self._work = work
+        self._work, self._claims = claims.work, claims
         self._keeper = keeper
         self._notifier = notifier
         self._lanes = lanes
@@ -338,15 +339,8 @@ class Dispatcher:
         self._claiming += 1
         self._quiet.clear()
         try:
-            claimed = await self._work.attempt(
-                lane.queue,
-                lane.types,
-                worker=self._worker,
-                excluded=lane.excluded,
-                margin=lane.stop_seconds + _RECORD_SECONDS,
-                version=self.version,
-                under=lane.config,
-            )
+            margin = lane.stop_seconds + _RECORD_SECONDS
+            claimed = await self._claims.attempt(lane, worker=self._worker, margin=margin, version=self.version)
         except DatabaseError as error:
             log.warning("claim failed", queue=lane.queue, error=str(error))
             claimed = None

@@ -23,6 +23,7 @@ class Lane:
         limit: jobs of the lane at a time in this process.
         stop_seconds: seconds that a run may take to end after its time is over.
         config: the queue's configuration that asks for the lane, if any; under another one the lane claims nothing.
+        together: several jobs may be claimed at once.
         schemas: returns the JSON Schemas of the data of jobs as JSON by type, as far as they are known.
     """
 
@@ -33,6 +34,7 @@ class Lane:
     limit: int | None = None
     stop_seconds: float = 0
     config: QueueConfig | None = None
+    together: bool = False
     schemas: Callable[[], Mapping[str, str]] = field(default=dict, compare=False)
 
     @property

@@ -10,14 +10,18 @@ from bson import ObjectId
 
 from jobqueue.domain.jobs.states import FINAL, JobStanding
 from jobqueue.domain.jobs.transitions import DEPENDENTS, with_dependents
-from jobqueue.store.documents import documents, statements
+from jobqueue.journal import get_logger
+from jobqueue.store.documents import documents, joint_statements, statements
 from jobqueue.store.jobs.editions import both
-from jobqueue.store.mongo.database import is_passing
+from jobqueue.store.mongo.database import brief, is_passing
 from jobqueue.store.mongo.driver import (
+    AutoReconnect,
     BulkWriteError,
     OperationFailure,
     PyMongoError,
     ReturnDocument,
+    ServerSelectionTimeoutError,
+    UpdateMany,
     UpdateOne,
 )
 from jobqueue.store.mongo.odd_values import date_or_none
@@ -30,6 +34,7 @@ if TYPE_CHECKING:
     from jobqueue.store.mongo.clock import ServerClock
     from jobqueue.store.mongo.driver import AsyncCollection
 
+log = get_logger(__name__)
 _MARK: Final = "mark"
 _BAD_VALUE: Final = 2
 _LISTS: Final = ("outbox", statements.OPERATIONS)
@@ -87,22 +92,50 @@ class Transitions:
     async def _together(self, changes: Sequence[JobTransition]) -> list[bool]:
         """Write changes in one round trip; return for each whether it was written.
 
-        The server only counts the writes. So each change leaves its own mark in its job. A lower count is resolved by
-        the marks: no other field tells a kill of a waiting job, or the end of a lease, from another caller's.
+        The server only counts the writes. So all changes of a round trip leave its mark in their jobs. A lower count is
+        resolved by the marks: no other field tells a kill of a waiting job, or the end of a lease, from another
+        caller's. A second change of a job has to wait for its own round trip.
         """
-        marks = [secrets.token_hex(6) for _ in changes]
-        updates = [self._update(change, mark) for change, mark in zip(changes, marks, strict=True)]
+        mark = secrets.token_hex(6)
+        first = _first_of_each(changes)
         try:
-            written = await self._collection.bulk_write([UpdateOne(*update) for update in updates], ordered=False)
+            matched = await self._write_all([changes[index] for index in first], mark)
         except Exception as error:
             if not _is_of_one(error):
                 raise
         else:
-            if written.matched_count == len(changes):
+            if matched == len(changes):
                 return [True] * len(changes)
-        marked = {"_id": {"$in": [ObjectId(change.job_id) for change in changes]}, _MARK: {"$in": marks}}
-        seen = {document[_MARK] async for document in self._collection.find(marked, {_MARK: 1})}
-        return [mark in seen for mark in marks]
+        marked = {"_id": {"$in": [ObjectId(change.job_id) for change in changes]}, _MARK: mark}
+        seen = {str(document["_id"]) async for document in self._collection.find(marked, {"_id": 1})}
+        return [index in first and change.job_id in seen for index, change in enumerate(changes)]
+
+    async def _write_all(self, changes: Sequence[JobTransition], mark: str) -> int:
+        """Write changes of different jobs, equal ends in one update; return the number of the written ones.
+
+        The driver repeats no write of many documents after a lost reply. Then each change is written alone: the guard
+        of one that was written does not hold any more.
+        """
+        groups = _alike(changes)
+        if any(len(group) > 1 for group in groups):
+            writes = [
+                UpdateOne(*self._update(group[0], mark)) if len(group) == 1 else UpdateMany(*self._joint(group, mark))
+                for group in groups
+            ]
+            try:
+                return (await self._collection.bulk_write(writes, ordered=False)).matched_count
+            except ServerSelectionTimeoutError:
+                raise
+            except AutoReconnect as error:
+                log.info("outcomes written again", jobs=len(changes), error=brief(error))
+        alone = [UpdateOne(*self._update(change, mark)) for change in changes]
+        return (await self._collection.bulk_write(alone, ordered=False)).matched_count
+
+    def _joint(self, group: Sequence[JobTransition], mark: str) -> tuple[Document, Document]:
+        ids, ends = [change.job_id for change in group], [change.transition for change in group]
+        update = joint_statements.update(ends, self._clock.present)
+        update["$set"][_MARK] = mark
+        return joint_statements.guard(ids, group[0].queue, ends, self._clock.present), update
 
     def _update(self, change: JobTransition, mark: str | None = None) -> Update:
         transition, now = change.transition, self._clock.present
@@ -170,6 +203,23 @@ class Transitions:
 
     async def _exists(self, query: Document) -> bool:
         return await self._collection.find_one(query, {"_id": 1}) is not None
+
+
+def _first_of_each(changes: Sequence[JobTransition]) -> list[int]:
+    """Return the positions of the changes that are the first of their job."""
+    first: dict[str, int] = {}
+    for index, change in enumerate(changes):
+        first.setdefault(change.job_id, index)
+    return list(first.values())
+
+
+def _alike(changes: Sequence[JobTransition]) -> list[list[JobTransition]]:
+    """Return changes in groups of equal ends of attempts; any other change is a group of its own."""
+    groups: dict[object, list[JobTransition]] = {}
+    for change in changes:
+        key = None if change.same is not None else joint_statements.likeness(change.queue, change.transition)
+        groups.setdefault(change.job_id if key is None else key, []).append(change)
+    return list(groups.values())
 
 
 def _grouped(transition: Transition) -> AppliedTransition:

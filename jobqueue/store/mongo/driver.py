@@ -15,7 +15,16 @@ from motor.motor_asyncio import AsyncIOMotorClient as AsyncMongoClient
 from motor.motor_asyncio import AsyncIOMotorClientSession as AsyncClientSession
 from motor.motor_asyncio import AsyncIOMotorCollection as AsyncCollection
 from motor.motor_asyncio import AsyncIOMotorDatabase as AsyncDatabase
-from pymongo import IndexModel, MongoClient, ReadPreference, ReturnDocument, UpdateOne, WriteConcern, timeout
+from pymongo import (
+    IndexModel,
+    MongoClient,
+    ReadPreference,
+    ReturnDocument,
+    UpdateMany,
+    UpdateOne,
+    WriteConcern,
+    timeout,
+)
 from pymongo.client_session import ClientSession as BlockingSession
 from pymongo.errors import (
     AutoReconnect,

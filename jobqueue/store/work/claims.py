@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from jobqueue.domain.jobs.job import Job
     from jobqueue.store.documents.statements import Document
     from jobqueue.store.mongo.database import Database
-    from jobqueue.store.work.claim_cursor import ClaimCursor
+    from jobqueue.store.work.claim_cursor import ClaimCursor, SearchKind
 
 MOST_HISTORY: Final = 100
 """History entries in a job's document; older entries move to the `attempts` collection."""
@@ -74,6 +74,10 @@ class SuspectHolders:
     def is_due(self, worker: str) -> bool:
         """Return True if the memory of a worker is too old, and the database has to be asked."""
         return time.monotonic() - (self._seen.get(worker) or float("-inf")) >= _TRUSTED_SECONDS
+
+
+def _kind(search: ClaimSearch) -> SearchKind:
+    return search.queue, search.types, search.excluded, search.suspects
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,19 +138,27 @@ class ClaimStore:
             if document is None:
                 self._refuse_late(search)
             return None if document is None else documents.job(document)
-        base, index = limit_statements.of_queue(search)
-        kind = search.queue, search.types, search.excluded, search.suspects
-        cursor = self._cursors.of(kind)
-        if cursor.is_due(time.monotonic()):
-            await self._look(cursor, base, index)
-        for part, order in cursor.narrowed():
-            document = await self._claim((base | part, index, order), search.token, begin, deadline)
+        for query, order, index in await self.parts(search):
+            document = await self._claim((query, index, order), search.token, begin, deadline)
             if document is not None:
-                self._cursors.found(kind, document)
+                self.found(search, [document])
                 return documents.job(document)
         self._refuse_late(search)
-        cursor.saw(None)
+        self._cursors.of(_kind(search)).saw(None)
         return None
+
+    async def parts(self, search: ClaimSearch) -> list[tuple[Document, list[tuple[str, int]], str]]:
+        """Return the filters that find the first job, one after the other, each with its order and index."""
+        base, index = limit_statements.of_queue(search)
+        cursor = self._cursors.of(_kind(search))
+        if cursor.is_due(time.monotonic()):
+            await self._look(cursor, base, index)
+        return [(base | part, order, index) for part, order in cursor.narrowed()]
+
+    def found(self, search: ClaimSearch, claimed: Sequence[Document]) -> None:
+        """Let the next search begin at the last of some claimed jobs."""
+        for document in claimed:
+            self._cursors.found(_kind(search), document)
 
     @guarded
     async def again(self, queue: str, key: str) -> Job | None:

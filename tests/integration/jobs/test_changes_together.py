@@ -5,17 +5,21 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+import pytest
+from motor.motor_asyncio import AsyncIOMotorCollection
+from pymongo import UpdateMany
+from pymongo.errors import AutoReconnect
+
 from jobqueue.domain.jobs import transitions
 from jobqueue.domain.jobs.attempt import JobError
 from jobqueue.domain.jobs.job import NewJob
-from jobqueue.domain.jobs.states import State
+from jobqueue.domain.jobs.states import Outcome, State
 from jobqueue.services.work.lost_runs import reaped
 from tests.support.factories import add, claim, claimed_job, end_lease, fail, patient_reaper
 
 if TYPE_CHECKING:
-    import pytest
-
     from jobqueue.services.application import Runtime
+    from jobqueue.services.work.attempts import ClaimedJob
     from jobqueue.store.jobs.transitions import AppliedTransition
 
 WHY = JobError(kind="killed", message="by me")
@@ -92,3 +96,84 @@ async def test_ends_together_are_new_and_their_repeats_are_not(idle_runtime: Run
     assert [one is not None and one.is_new for one in found] == [True, False, *[True] * 6]
     again = await asyncio.gather(*(end(one) for one in running))
     assert [one is not None and one.is_new for one in again] == [False] * 7
+
+
+async def ends(runtime: Runtime, running: list[ClaimedJob], results: list[Any]) -> list[AppliedTransition | None]:
+    """Record successes at the same moment, after an end that goes out alone."""
+    first = await claimed_job(runtime)
+    calls = [(first, "alone"), *zip(running, results, strict=True)]
+    changes = [(one, transitions.succeed(one.job, one.token, result)) for one, result in calls]
+    found = await asyncio.gather(*(runtime.jobs.apply(one.job.id, one.job.queue, change) for one, change in changes))
+    return found[1:]
+
+
+async def test_equal_successes_share_one_update_and_each_keeps_its_own_entry(
+    idle_runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running = [await claimed_job(idle_runtime) for _ in range(6)]
+    written: list[type] = []
+    real: Any = AsyncIOMotorCollection.bulk_write
+
+    async def bulk_write(self: Any, writes: Any, **options: Any) -> Any:
+        written.extend(map(type, writes))
+        return await real(self, writes, **options)
+
+    monkeypatch.setattr(AsyncIOMotorCollection, "bulk_write", bulk_write)
+    assert all(await ends(idle_runtime, running, ["same"] * 6))
+    assert written == [UpdateMany]
+    for one in running:
+        job = await idle_runtime.jobs.get(one.job.id)
+        assert (job.state, job.result, job.claim) == (State.SUCCESS, "same", None)
+        assert [(entry.token, entry.outcome) for entry in job.history] == [(one.token, Outcome.SUCCESS)]
+        assert job.history[0].end_at is not None
+
+
+async def test_results_that_python_takes_for_equal_are_kept_apart(idle_runtime: Runtime) -> None:
+    results = [1, True, 1.0, None, {"a": 1, "b": 2}, {"b": 2, "a": 1}]
+    running = [await claimed_job(idle_runtime) for _ in results]
+    assert all(await ends(idle_runtime, running, results))
+    stored = [(await idle_runtime.jobs.get(one.job.id)).result for one in running]
+    assert list(map(repr, stored)) == list(map(repr, results))
+
+
+async def test_a_lost_claim_among_equal_successes_is_refused_alone(idle_runtime: Runtime) -> None:
+    running = [await claimed_job(idle_runtime) for _ in range(5)]
+    await idle_runtime.work.release(running[2].job, running[2].token)
+    again = await claim(idle_runtime)
+    assert again is not None
+    assert again.job.id == running[2].job.id
+    found = await ends(idle_runtime, running, [None] * 5)
+    assert [one is not None for one in found] == [True, True, False, True, True]
+    job = await idle_runtime.jobs.get(again.job.id)
+    assert (job.state, job.claim and job.claim.token) == (State.PROCESSING, again.token)
+
+
+async def test_a_job_that_others_depend_on_is_not_ended_like_the_rest(idle_runtime: Runtime) -> None:
+    running = [await claimed_job(idle_runtime) for _ in range(4)]
+    await idle_runtime.producer.add(NewJob(type="t", depends_on=[running[1].job.id]))
+    found = await ends(idle_runtime, running, [None] * 4)
+    assert [one and one.outbox for one in found] == [(), ("dependents",), (), ()]
+
+
+@pytest.mark.parametrize("is_written", [True, False])
+async def test_a_lost_reply_to_equal_successes_loses_and_doubles_none(
+    idle_runtime: Runtime, monkeypatch: pytest.MonkeyPatch, *, is_written: bool
+) -> None:
+    running = [await claimed_job(idle_runtime) for _ in range(6)]
+    real: Any = AsyncIOMotorCollection.bulk_write
+    lost: list[int] = []
+
+    async def bulk_write(self: Any, writes: Any, **options: Any) -> Any:
+        if any(isinstance(one, UpdateMany) for one in writes):
+            if is_written:
+                await real(self, writes, **options)
+            lost.append(len(writes))
+            raise AutoReconnect("connection closed")
+        return await real(self, writes, **options)
+
+    monkeypatch.setattr(AsyncIOMotorCollection, "bulk_write", bulk_write)
+    found = await ends(idle_runtime, running, [None] * 6)
+    assert (lost, [one and one.is_new for one in found]) == ([1], [True] * 6)
+    for one in running:
+        job = await idle_runtime.jobs.get(one.job.id)
+        assert (job.state, len(job.history)) == (State.SUCCESS, 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -15,9 +16,11 @@ from jobqueue.domain.schedules.schedule import Schedule
 from jobqueue.domain.work.verdict import Success
 from jobqueue.domain.workflow.batch import Member, NewBatch
 from jobqueue.services.jobs.retention import Pruner
+from jobqueue.services.work.several import SeveralAttempts
 from jobqueue.services.workflow.idempotency import KeyedRequest
+from jobqueue.store.work.several_claims import SeveralClaims
 from tests.support.crashes.crash_recovery import let_time_pass, work_off
-from tests.support.factories import LONG_AGO, add, claim, fail, succeed
+from tests.support.factories import LONG_AGO, add, claim, fail, lane, succeed
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -347,7 +350,21 @@ async def _operate(runtime: Runtime, new: NewOperation) -> None:
         pass
 
 
+async def claiming_and_ending_several(runtime: Runtime) -> Scene:
+    for _ in range(5):
+        await add(runtime, "a", on_success=job("kid"))
+        await add(runtime, "b")
+
+    async def work(victim: Runtime) -> None:
+        several = SeveralAttempts(SeveralClaims(victim.database, victim.claims), victim.configs, victim.work)
+        claimed = await several.claim(lane(), 10, worker="victim", margin=2, version=None)
+        await asyncio.gather(*(victim.work.settle(one.job, one.token, Success()) for one in claimed))
+
+    return Scene(act=work, before={}, after={"a": 5, "b": 5, "kid": 5}, settled=True)
+
+
 QUICK = [
+    claiming_and_ending_several,
     adding_once,
     creating_a_batch_once,
     creating_an_empty_batch,
