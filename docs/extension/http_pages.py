@@ -32,7 +32,7 @@ _SAMPLES: Final = {
     "link": "LINK",
     "file": "docs.js",
 }
-_NAMES: Final = {"schedules": "report", "alerts": "ops", "signals": "approved"}
+_NAMES: Final = {"schedules": "report", "alerts": "ops", "signals": "approved", "workers": "render-1%3A4242%3A9f8e7d"}
 _QUERIES: Final = {
     "aggregate": "",
     "compareFailure": "queue=media",

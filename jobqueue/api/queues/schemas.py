@@ -30,7 +30,10 @@ class DeleteQueueQuery(Query):
 class ChangeQueueQuery(Query):
     """Options of a change of a queue."""
 
-    dry_run = FlagText(data_key="dryRun")
+    dry_run = FlagText(
+        data_key="dryRun",
+        spec={"description": "`true` changes nothing, and answers with what the configuration would be"},
+    )
 
 
 class ChangesQuery(Query):

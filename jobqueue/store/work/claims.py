@@ -156,7 +156,7 @@ class ClaimStore:
         return [(base | part, order, index) for part, order in cursor.narrowed()]
 
     def found(self, search: ClaimSearch, claimed: Sequence[Document]) -> None:
-        """Let the next search begin at the last of some claimed jobs."""
+        """Make the next search begin at the last of some claimed jobs."""
         for document in claimed:
             self._cursors.found(_kind(search), document)
 
