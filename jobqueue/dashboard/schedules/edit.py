@@ -70,7 +70,7 @@ async def _load(view: View, *, is_new: bool) -> dict[str, Any]:
         call=_call(typed or "NAME", looked["body"] if looked else it.before or None, it.tag, is_new=is_new),
         fields=[*_fields(view, it, await asyncio.to_thread(_zones)), *await tied(view, it.tag)],
         texts=_texts(it),
-        why_not="" if size <= _LARGEST else f"Its job takes {size:,} characters: change it over the API.",
+        why_not=_why_not(view, size),
         back=(link("/schedules", name=it.name), shorten(it.name, _LONGEST)) if it.name else ("/schedules", "Schedules"),
         differences=differences,
     )
@@ -204,6 +204,12 @@ def _area(name: str, label: str, value: Any, help_: str = "") -> Field:
     text = json_text.written(value)
     rows = min(16, max(3, text.count("\n") + 2))
     return Field(name=name, label=label, kind="area", value=text, rows=rows, help=help_)
+
+
+def _why_not(view: View, size: int) -> str:
+    if view.caller.scope.meta:
+        return "This needs a token that is not limited to values of meta."
+    return "" if size <= _LARGEST else f"Its job takes {size:,} characters: change it over the API."
 
 
 def _texts(it: _Subject) -> list[str]:

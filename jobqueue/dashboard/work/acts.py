@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _LONGEST: Final = 60
 _DRAIN: Final = "drain"
 _BACK: Final = ("/workers", "Workers")
+LIMITED: Final = "It needs a token that is not limited to values of meta: a worker runs jobs of others, too."
 _HERE: Final = "It is the server of this page. It ends, too: nobody can undo this here once it has left."
 
 
@@ -35,7 +36,7 @@ async def _load(view: View, action: str) -> dict[str, Any]:
         call=_call(name, action),
         fields=await tied(view),
         texts=_drain_texts(view, worker) if drains else ["It claims jobs again within five seconds."],
-        why_not=_why_not(worker, drains=drains),
+        why_not=LIMITED if view.caller.scope.meta else _why_not(worker, drains=drains),
         back=_BACK,
     )
     return shown(view, form)

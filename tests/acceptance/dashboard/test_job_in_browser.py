@@ -36,7 +36,7 @@ async def test_a_growing_log_is_followed_until_one_scrolls_up(house: House, brow
         await eventually(is_at_end)
         await eventually(lambda: house.runtime.events.readers >= 1)
         await say("new line")
-        await tab.page.get_by_text("new line").wait_for()
+        await tab.page.get_by_text("new line", exact=True).wait_for()
         await eventually(is_at_end)
         await tab.page.mouse.move(600, 400)
         await tab.page.mouse.wheel(0, -900)

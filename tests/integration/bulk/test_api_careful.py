@@ -102,7 +102,7 @@ async def test_rules_stop_an_operation_and_it_can_go_on(client: Client, idle_run
         page = await main_of(client, f"/operations/{begun['id']}")
         shown = terms(page)
         assert (shown["Succeeded"], shown["Failed again"]) == ("2", "1")
-        assert shown["Rules"] == "a trial of 1, the rest follows; 2 unfinished at once; stop after 1 failed again"
+        assert shown["Rules"] == "a trial of 1, which is over; 2 unfinished at once; stop after 1 failed again"
         assert "It stopped. 1 job failed again of the 3" in words(first(page, ".why"))
         assert "Boom: it broke" in words(first(page, "#again tbody tr"))
         assert "failed again" in words(first(await main_of(client, "/operations"), "tbody tr"))

@@ -242,7 +242,7 @@ async def test_what_a_deleted_job_has_left_behind_is_no_job(idle_runtime: Runtim
 
 
 async def test_the_example_of_the_readme_is_a_whole_job(idle_runtime: Runtime) -> None:
-    (example,) = re.findall(r"db\.jobs\.insertOne\((\{.*\})\)", TEXT)
+    example = re.findall(r"db\.jobs\.insertOne\((\{.*\})\)", TEXT)[-1]
     job = await taken(idle_runtime, json.loads(example))
     assert (job.type, job.queue, job.attempts, job.lease) == ("thumbnail", "media", 3, 60)
     found = await idle_runtime.listing.page(JobQuery(meta=(("user_id", "42"),)))

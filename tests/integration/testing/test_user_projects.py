@@ -99,7 +99,11 @@ def test_the_examples_of_the_documentation_pass(tmp_path: Path, mongo_url: str) 
         (tmp_path / name).write_text(code, encoding="utf-8")
     moved = {f"test_from_{other.stem}.py" for other in (ROOT / "docs" / "coming-from").glob("*.md")}
     assert moved <= set(project), "each page for those who come from elsewhere has a test"
-    count = sum(code.count("async def test_") for name, code in project.items() if name.startswith("test_"))
+    count = sum(
+        len(re.findall(r"^(?:async )?def test_", code, re.MULTILINE))
+        for name, code in project.items()
+        if name.startswith("test_")
+    )
     said = run(tmp_path, mongo_url, "-o", "asyncio_mode=auto", "-o", "asyncio_default_fixture_loop_scope=function")
     assert f"\n{count} passed" in f"\n{said.stdout.splitlines()[-1]}", said.stdout + said.stderr
 

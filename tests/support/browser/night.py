@@ -217,7 +217,7 @@ class _Play:
             self.night.jobs.setdefault("running", job.id)
         self.night.workers = {"polling": "poll-1", "drained": "poll-2"}
         for name in self.night.workers.values():
-            runtime.registry.heard(name, "imports", ("import-csv",))
+            runtime.registry.heard(name, "imports", ("import-xml",))
         await runtime.registry.run_once()
         await runtime.drains.drain("poll-2", by=ANN)
         await self._hostile(runtime)

@@ -49,6 +49,7 @@ class Act:
         typed: the fields that a person fills in.
         limited: what visitors who are limited to a queue, and to a value of meta, can expect of a thing within that.
         answers: visitors who only answer, and who only add, may do it, too.
+        of_nothing: it makes something, and so has no foreign subject.
     """
 
     subject: str
@@ -56,6 +57,7 @@ class Act:
     typed: dict[str, str] = field(default_factory=dict)
     limited: tuple[str, str] = (MAY, MAY)
     answers: bool = False
+    of_nothing: bool = False
 
 
 ACTS: Final = {
@@ -79,6 +81,19 @@ ACTS: Final = {
     "/schedules/{name}/run": Act(subject="/schedules", thing="runs-now", limited=(MAY, TOLD)),
     "/schedules/{name}/pause": Act(subject="/schedules", thing="goes-on", limited=(MAY, TOLD)),
     "/schedules/{name}/resume": Act(subject="/schedules", thing="stands", limited=(MAY, TOLD)),
+    "/schedules/{name}/edit": Act(
+        subject="/schedules", thing="edits", typed={"every": "7200", "cron": ""}, limited=(MAY, TOLD)
+    ),
+    "/schedules/{name}/delete": Act(subject="/schedules", thing="ends", limited=(MAY, TOLD)),
+    "/schedules/new": Act(
+        subject="/schedules",
+        thing="queue",
+        typed={"name": "made", "cron": "", "every": "60", "job.type": "a", "job.queue": OWNED},
+        limited=(MAY, TOLD),
+        of_nothing=True,
+    ),
+    "/workers/{name}/drain": Act(subject="/workers", thing="works", limited=(MAY, TOLD)),
+    "/workers/{name}/resume": Act(subject="/workers", thing="drains", limited=(MAY, TOLD)),
     "/operations/{id}/stop": Act(subject="/operations/{id}", thing="running", limited=(HIDDEN, HIDDEN)),
     "/operations/{id}/resume": Act(subject="/operations/{id}", thing="stopped", limited=(HIDDEN, HIDDEN)),
     "/tokens/new": Act(subject="/tokens", thing="token", typed={"name": "x", "role.read": "1"}, limited=(TOLD, TOLD)),
@@ -106,6 +121,11 @@ def expected(act: Act, visitor: str, owner: str) -> str:
         within = act.limited[_LIMITED.index(visitor)]
         return within if owner == OWNED or within == TOLD else HIDDEN
     return MAY if visitor == "admin" or (act.answers and visitor in {"decider", "adder"}) else TOLD
+
+
+def owners(act: Act, visitor: str) -> tuple[str, ...]:
+    """Return the owners of things that a visitor tries: to one who is not limited one owner is as another."""
+    return (OWNED, FOREIGN) if visitor in _LIMITED and not act.of_nothing else (OWNED,)
 
 
 class House:
@@ -155,11 +175,7 @@ class House:
         hook = {"kind": "webhook", "url": "http://127.0.0.1:9/"}
         await self._api("patch", f"/v1/queues/{owner}-hooked", {"processors": {"a": hook}})
         note("hooked", name=f"{owner}-hooked")
-        for thing in ("runs-now", "goes-on", "stands"):
-            name = f"{owner}-{thing}"
-            body = {"every": 3600, "job": {"type": "a", **own}, "paused": thing == "stands"}
-            await self._api("put", f"/v1/schedules/{name}", body)
-            note(thing, name=name)
+        await self._workers_and_schedules(owner, own, note)
         for thing in ("running", "stopped"):
             made = await self._api("post", "/v1/jobs/requeue", {"filter": {"queue": owner}, "trial": 1})
             if thing == "stopped":
@@ -167,6 +183,18 @@ class House:
             note(thing, id=made["id"])
         token, _ = await runtime.access.create(roles=["read"], name=owner, by=BY)
         note("token", id=token.id)
+
+    async def _workers_and_schedules(self, owner: str, own: dict[str, Any], note: Any) -> None:
+        for thing in ("works", "drains"):
+            note(thing, name=f"{owner}-{thing}")
+            self.runtime.registry.heard(f"{owner}-{thing}", owner, ("a",))
+        await self.runtime.registry.run_once()
+        await self.runtime.drains.drain(f"{owner}-drains", by=BY)
+        for thing in ("runs-now", "goes-on", "stands", "edits", "ends"):
+            name = f"{owner}-{thing}"
+            body = {"every": 3600, "job": {"type": "a", **own}, "paused": thing == "stands"}
+            await self._api("put", f"/v1/schedules/{name}", body)
+            note(thing, name=name)
 
     async def _batches(self, owner: str, own: dict[str, Any], note: Any) -> None:
         for thing in ("fell", "open", "runs"):
@@ -210,7 +238,7 @@ class House:
         """Return the form of each action on the things of each owner, as an admin fills it in."""
         found = {}
         for path, act in ACTS.items():
-            for owner in (OWNED, FOREIGN):
+            for owner in owners(act, _LIMITED[0]):
                 place = self.place(path, act, owner)
                 # Another address is another form.
                 _, page = await self.page("admin", f"{place}{'&' if '?' in place else '?'}of={owner}")
@@ -250,8 +278,7 @@ async def test_every_visitor_acts_is_told_or_finds_nothing(house: House) -> None
     seen: set[tuple[str, str]] = set()
     for path, act in ACTS.items():
         for visitor in VISITORS:
-            # For the others one owner is as another.
-            for owner in (OWNED, FOREIGN) if visitor in _LIMITED else (OWNED,):
+            for owner in owners(act, visitor):
                 wanted, place = expected(act, visitor, owner), house.place(path, act, owner)
                 status, page = await house.page(visitor, place)
                 what = (path, visitor, owner, status, words(first(page, "main"))[:300])
@@ -291,7 +318,7 @@ async def test_a_form_of_somebody_who_may_not_changes_nothing(house: House) -> N
     refused = 0
     for path, act in ACTS.items():
         for visitor in VISITORS:
-            for owner in (OWNED, FOREIGN) if visitor in _LIMITED else (OWNED,):
+            for owner in owners(act, visitor):
                 wanted = expected(act, visitor, owner)
                 if wanted == MAY:
                     continue
@@ -308,7 +335,7 @@ async def test_a_form_of_somebody_who_may_not_changes_nothing(house: House) -> N
     for (path, owner), form in forms.items():
         place = house.place(path, ACTS[path], owner)
         reply = await house.send("admin", place, form)
-        if path == "/queues/{name}/edit":
+        if path in LOOKS_FIRST:
             # The changes are shown first.
             seen = first(parsed(await reply.text()), "main button[name=do]")
             reply = await house.send("admin", place, form | {"do": str(seen["value"])})
@@ -321,6 +348,7 @@ async def test_a_form_of_somebody_who_may_not_changes_nothing(house: House) -> N
         before = after
 
 
+LOOKS_FIRST: Final = {"/queues/{name}/edit", "/schedules/{name}/edit", "/schedules/new"}
 WRONG: Final[dict[str, dict[str, str]]] = {
     "another site": {"Sec-Fetch-Site": "cross-site"},
     "another host of the site": {"Sec-Fetch-Site": "same-site"},
