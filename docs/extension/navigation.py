@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def use_titles(app: Sphinx, _page: str, _template: str, context: dict[str, Any], _doctree: nodes.document) -> None:
-    """Let the theme make its navigation of the titles of pages."""
+    """Give the theme the titles of pages for its navigation."""
     environment = app.env
     make = context["toctree"]
     if not hasattr(app, "jobqueue_titles"):

@@ -36,7 +36,7 @@ BY: Final = Actor(name="test", via="python")
 OWNED, FOREIGN = "mine", "others"
 """Queues: the limited visitors may see the jobs of the first, which also have the value of meta."""
 MAY, TOLD, HIDDEN = "may", "told", "hidden"
-"""What a visitor can expect: to act, to be told why not, or to find nothing."""
+"""Expectations of a visitor: to act, to be told why not, or to find nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

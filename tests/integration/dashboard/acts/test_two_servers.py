@@ -213,5 +213,5 @@ async def _send_to(settings: Settings, mortal: Mortal, path: str, form: dict[str
 
 
 async def _give_up_waiting(runtime: Runtime) -> None:
-    """Let the time pass that a dead server is given."""
+    """Pass the time that a dead server is given."""
     await runtime.forms.collection.update_many({"busyTil": {"$exists": True}}, {"$set": {"busyTil": EPOCH}})
