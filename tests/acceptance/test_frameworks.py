@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +18,7 @@ import pytest
 
 from jobqueue import JobQueue, State
 from tests.acceptance.cli.cli_process import Cli
+from tests.support.ports import free_port
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -44,8 +44,7 @@ def frameworks(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @contextlib.contextmanager
 def _served(cli: Cli, *command: str) -> Iterator[str]:
     """Run a server of the framework on a free port; give its address, and stop it."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     words = [part.format(port=port) for part in command]
     with (cli.cwd / "server.log").open("w") as log:
         server = subprocess.Popen(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +16,7 @@ from playwright._impl._driver import compute_driver_executable
 from tests.acceptance.cli.cli_process import Cli
 from tests.support.docs.console import Reader, file_name
 from tests.support.docs.readme import ROOT, blocks_of
+from tests.support.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,8 +52,7 @@ def server(mongo_url: str, databases: ScratchDatabases, tmp_path_factory: pytest
 
 @pytest.mark.parametrize("page", [page for page in _RECIPES if blocks_of(page, "console")], ids=lambda page: page.stem)
 def test_the_commands_of_a_recipe_print_what_it_says(page: Path, server: str, tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = str(free.getsockname()[1])
+    port = str(free_port())
     text = page.read_text(encoding="utf-8").replace(_ADDRESS, server).replace(_RECEIVER, port)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("JOBQUEUE_")}
     reader = Reader(tmp_path, environment | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"})

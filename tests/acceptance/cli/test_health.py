@@ -11,6 +11,7 @@ import pytest
 
 from tests.acceptance.cli.cli_process import Cli, Ran, eventually
 from tests.support.faults.replica_set import ReplicaSet
+from tests.support.ports import free_port
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,13 +24,6 @@ def cli(tmp_path: Path, mongo_url: str, db_name: str) -> Cli:
 
 def with_settings(cli: Cli, **settings: str) -> Cli:
     return Cli(cli.cwd, {**cli.settings, **{f"JOBQUEUE_{name}": value for name, value in settings.items()}})
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def test_health_follows_the_port_and_is_told_when_nobody_is_there(cli: Cli) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from jobqueue.store.embedded.mongod_binary import find_mongod
 from tests.acceptance.cli.cli_process import Cli
+from tests.support.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -101,9 +102,7 @@ def test_output_that_nobody_reads_to_its_end_is_no_error_to_tell(cli: Cli) -> No
 @pytest.fixture
 def standalone(tmp_path: Path) -> Iterator[str]:
     """The URL of a mongod that is no replica set."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
+    port = str(free_port())
     (tmp_path / "db").mkdir()
     where = ["--dbpath", str(tmp_path / "db"), "--port", port, "--bind_ip", "127.0.0.1"]
     quiet = ["--nounixsocket", "--logpath", str(tmp_path / "mongod.log")]

@@ -14,6 +14,7 @@ import pytest
 
 from jobqueue.cli.process import session
 from tests.acceptance.cli.conftest import ADMIN, Here, serving
+from tests.support.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -101,13 +102,6 @@ def test_a_server_without_its_database_is_tried_again(alone: Here) -> None:
         ran = alone("list", "--server", url)
     assert (ran.code, ran.out) == (3, "")
     assert ran.err.splitlines() == [f"{detail}: trying for 0.5 seconds", f"error: {detail}"]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def test_a_refused_connection_is_told_at_once_and_in_the_end(alone: Here) -> None:

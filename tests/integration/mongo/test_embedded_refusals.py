@@ -19,6 +19,7 @@ from jobqueue.store.embedded import guard, start
 from jobqueue.store.embedded.guard import DataLayout, FileLock, RunningMongod
 from jobqueue.store.embedded.lifecycle import EmbeddedMongo
 from jobqueue.store.embedded.mongod_binary import find_mongod
+from tests.support.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -89,7 +90,7 @@ def test_a_mongod_that_never_listens_is_ended_with_a_message(layout: DataLayout,
 
 def test_a_directory_in_use_by_somebody_elses_mongod_is_refused(layout: DataLayout) -> None:
     layout.db.mkdir(parents=True)
-    port = start._free_port()
+    port = free_port()
     command = [str(find_mongod()), "--dbpath", str(layout.db), "--port", str(port), "--bind_ip", "127.0.0.1"]
     with subprocess.Popen([*command, "--nounixsocket"], stdout=subprocess.DEVNULL) as foreign:
         try:

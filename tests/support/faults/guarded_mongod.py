@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
-from tests.support.faults.replica_set import free_ports, start_mongod
+from tests.support.faults.replica_set import start_mongod
+from tests.support.ports import free_port
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,7 +31,7 @@ class GuardedMongod:
         key = directory / "key"
         key.write_text("aKeyOfSomeLength")
         key.chmod(0o600)
-        [self._port] = free_ports(1)
+        self._port = free_port()
         self._process = start_mongod(directory, self._port, "--replSet", "guarded", "--keyFile", str(key))
 
     def __enter__(self) -> Self:

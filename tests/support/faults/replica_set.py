@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import time
 from pathlib import Path
@@ -22,6 +21,7 @@ from pymongo.errors import OperationFailure, PyMongoError
 
 from jobqueue.store.embedded.mongod_binary import find_mongod
 from jobqueue.testing.directory import data_directory
+from tests.support.ports import free_ports
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -274,12 +274,3 @@ def _wait(look: Callable[[], T | None], trouble: str) -> T:
             return seen
         time.sleep(0.05)
     raise TimeoutError(trouble)
-
-
-def free_ports(count: int) -> list[int]:
-    """Return free ports; all are taken at once, so that they differ."""
-    with contextlib.ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [int(probe.getsockname()[1]) for probe in probes]

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from tests.support.faults import journals
-from tests.support.faults.replica_set import free_ports
+from tests.support.ports import free_ports
 from tests.support.unmeasured import environment
 
 if TYPE_CHECKING:

@@ -9,6 +9,7 @@ import pytest
 
 from jobqueue.domain.work.verdict import Success
 from jobqueue.processors.webhooks.webhook import WebhookClient
+from tests.support.ports import free_port
 from tests.unit.processors.webhook_receiver import (
     SILENT,
     TOKEN,
@@ -62,9 +63,10 @@ HOSTS = [
 async def canary() -> AsyncIterator[Receiver]:
     """Listen on loopback, where no webhook may get: one port of both protocols, if the machine has both."""
     async with AsyncExitStack() as stack:
-        canary = await stack.enter_async_context(receiving(reply()))
+        port = free_port()
+        canary = await stack.enter_async_context(receiving(reply(), port=port))
         if _has_ipv6_loopback():
-            second = await stack.enter_async_context(receiving(reply(), "::1", port=canary.port))
+            second = await stack.enter_async_context(receiving(reply(), "::1", port=port))
         else:
             second = canary
         yield canary
@@ -156,7 +158,8 @@ async def test_credentials_of_the_environment_are_not_sent(monkeypatch: pytest.M
 @asynccontextmanager
 async def two_addresses() -> AsyncIterator[tuple[Receiver, Receiver]]:
     """Listen on one port of 127.0.0.2, which is allowed, and of 127.0.0.1, which is not."""
-    async with receiving(reply(), "127.0.0.2") as good, receiving(reply(), "127.0.0.1", port=good.port) as canary:
+    port = free_port()
+    async with receiving(reply(), "127.0.0.2", port=port) as good, receiving(reply(), "127.0.0.1", port=port) as canary:
         yield good, canary
 
 
