@@ -11,6 +11,7 @@ import pytest
 from jobqueue.services.application import Runtime
 from jobqueue.services.queue import JobQueue
 from jobqueue.settings import Settings
+from jobqueue.store import indexes
 from jobqueue.testing import mongod
 from tests.support.factories import PATIENCE
 from tests.support.used import uses
@@ -19,7 +20,11 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
+    from jobqueue.store.mongo.database import Database
     from jobqueue.store.mongo.scratch import ScratchDatabases
+
+_ensure = indexes.ensure
+_indexed: set[str] = set()
 
 
 # How long an example takes says more about the machine than about the code.
@@ -32,6 +37,18 @@ def pytest_collection_finish() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(5000, 20, 20)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def indexes_made_once() -> Iterator[None]:
+    """Open the databases of `db_name` without a look at their indexes, a third of all commands of the tests."""
+
+    async def ensure(database: Database, *, creates: bool = True) -> list[str]:
+        return [] if database.name in _indexed else await _ensure(database, creates=creates)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(indexes, "ensure", ensure)
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -57,10 +74,16 @@ def databases(mongo_url: str) -> Iterator[ScratchDatabases]:
 @pytest.fixture
 def db_name(databases: ScratchDatabases, request: pytest.FixtureRequest) -> Iterator[str]:
     """Give the name of a database without documents, with all its indexes unless the test is to have a new one."""
-    # An index that once held a list answers fewer queries alone for good.
-    if not uses(request, "tests.support.plans") and request.node.get_closest_marker("new_database") is None:
+    if request.node.get_closest_marker("own_indexes") is not None:
         name = databases.ready()
         yield name
+        databases.drop(name)
+    # An index that once held a list answers fewer queries alone for good.
+    elif not uses(request, "tests.support.plans") and request.node.get_closest_marker("new_database") is None:
+        name = databases.ready()
+        _indexed.add(name)
+        yield name
+        _indexed.discard(name)
         databases.put_back(name)
     else:
         name = databases.new()

@@ -18,6 +18,8 @@ from tests.support.factories import add
 if TYPE_CHECKING:
     from jobqueue.services.application import Runtime
 
+pytestmark = pytest.mark.own_indexes
+
 
 def changed_like(database: Database, name: str) -> Any:
     """Return the collection that an index is of."""

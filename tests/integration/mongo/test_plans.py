@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
     from jobqueue.services.application import Runtime
 
+pytestmark = pytest.mark.own_indexes
+
 FINISHED = 5000
 WAITING = 20
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from jobqueue.services.application import Runtime
     from jobqueue.settings import Settings
 
+pytestmark = pytest.mark.own_indexes
+
 _KEPT: Final[dict[str, Any]] = json_util.loads(
     (ROOT / "tests" / "support" / "version_0_3_0.json").read_text(),
     json_options=json_util.JSONOptions(tz_aware=True, tzinfo=UTC),

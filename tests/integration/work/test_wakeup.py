@@ -189,6 +189,7 @@ async def test_after_its_cursor_was_killed_events_come_again(
         await ran.soon((await add(idle_runtime)).id, within=10)
 
 
+@pytest.mark.own_indexes
 async def test_after_the_stream_was_ended_by_the_server_it_is_opened_again(
     settings: Settings, idle_runtime: Runtime
 ) -> None:
