@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from jobqueue.services.application import Runtime
 
 # Without a pattern of its own a parameter would take no braces.
-_PARAMETER: Final = re.compile(r"{(\w+)}")
+PARAMETER: Final = re.compile(r"{(\w+)}")
 
 
 def make_app(
@@ -56,7 +56,7 @@ def make_app(
     app[THROTTLE] = Throttle(time.monotonic)
     app[OPEN_TO_ALL] = runtime.settings.admin_token is None if open_to_all is None else open_to_all
     for route in ROUTES:
-        path = _PARAMETER.sub(r"{\1:[^/]+}", route.path)
+        path = PARAMETER.sub(r"{\1:[^/]+}", route.path)
         if route.method == hdrs.METH_GET:
             app.router.add_get(path, guarded(route), allow_head=True, expect_handler=answer_expect)
         else:

@@ -7,7 +7,6 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import pytest
@@ -17,9 +16,11 @@ from tests.acceptance.cli.cli_process import Cli
 from tests.support.docs.console import Reader, file_name
 from tests.support.docs.readme import ROOT, blocks_of
 from tests.support.ports import free_port
+from tests.support.zygote.shell import search_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from jobqueue.store.mongo.scratch import ScratchDatabases
 
@@ -55,7 +56,9 @@ def test_the_commands_of_a_recipe_print_what_it_says(page: Path, server: str, tm
     port = str(free_port())
     text = page.read_text(encoding="utf-8").replace(_ADDRESS, server).replace(_RECEIVER, port)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("JOBQUEUE_")}
-    reader = Reader(tmp_path, environment | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"})
+    folder = tmp_path / "work"
+    folder.mkdir()
+    reader = Reader(folder, environment | {"PATH": search_path(tmp_path / "bin")})
     try:
         reader.read(text)
     finally:

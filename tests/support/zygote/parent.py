@@ -7,6 +7,7 @@ of `waitpid`.
 
 from __future__ import annotations
 
+import atexit
 import gc
 import importlib
 import io
@@ -22,9 +23,12 @@ import struct
 import sys
 import threading
 import time
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NoReturn
+
+from aiohttp.web import UrlDispatcher
 
 import jobqueue
+from jobqueue.api.app import PARAMETER
 
 NUMBER: Final = struct.Struct("!i")
 LONGEST: Final = 1024 * 1024
@@ -69,6 +73,9 @@ def _import_all() -> None:
     for module in pkgutil.walk_packages(jobqueue.__path__, "jobqueue."):
         if module.name.rsplit(".", 1)[-1] not in _WITHOUT:
             importlib.import_module(module.name)
+    for route in importlib.import_module("jobqueue.api.route_table").ROUTES:
+        # The patterns of paths are compiled once, and kept by `re`.
+        UrlDispatcher().add_resource(PARAMETER.sub(r"{\1:[^/]+}", route.path))
     assert threading.active_count() == 1, threading.enumerate()
     gc.collect()
     gc.freeze()
@@ -118,8 +125,32 @@ def _run(request: dict[str, Any], files: list[int]) -> None:
     importlib.invalidate_caches()
     sys.path[:] = [request["cwd"], *_paths(request["env"]), *sys.path[1:]]
     sys.argv = [request["module"], *request["arguments"]]
-    runpy.run_module(request["module"], run_name="__main__", alter_sys=True)
-    sys.exit()
+    status = 0
+    try:
+        runpy.run_module(request["module"], run_name="__main__", alter_sys=True)
+    except SystemExit as ended:
+        status = _status(ended.code)
+    _end(status)
+
+
+def _status(code: object) -> int:
+    if isinstance(code, int):
+        return code & 0xFF
+    if code is not None:
+        print(code, file=sys.stderr)
+    return 0 if code is None else 1
+
+
+def _end(status: int) -> NoReturn:
+    """End as Python does, but leave the memory to the system: to free it, every page would be copied first."""
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            status = 120
+    os._exit(status)
 
 
 def _stream(

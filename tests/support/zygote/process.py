@@ -58,7 +58,7 @@ class ModuleProcess(subprocess.Popen[Any]):
         }
         files = [0 if p2cread == -1 else p2cread, 1 if c2pwrite == -1 else c2pwrite, 2 if errwrite == -1 else errwrite]
         self._connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._connection.connect(_zygote())
+        self._connection.connect(address())
         text = json.dumps(request).encode() + b"\n"
         sent = socket.send_fds(self._connection, [text], files)
         self._connection.sendall(text[sent:])
@@ -117,7 +117,7 @@ def _number(connection: socket.socket) -> int:
 
 
 @cache
-def _zygote() -> str:
+def address() -> str:
     """Return the address of the process that is copied, once for a worker of the test run."""
     directory = tempfile.TemporaryDirectory(prefix="jobqueue-zygote-")
     address = str(Path(directory.name) / "socket")
