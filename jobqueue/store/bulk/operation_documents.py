@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import json
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from jobqueue.domain.access.access import Scope
+from bson import ObjectId
+
 from jobqueue.domain.bulk.operation import Action, NewOperation, Operation, Stage
 from jobqueue.domain.bulk.rules import NO_RULES, Pace, Results, Rules, Stopped, Watched, Why
 from jobqueue.domain.errors import InvalidInputError
 from jobqueue.domain.insight.audit import Actor
 from jobqueue.domain.jobs.step import UNFORGOTTEN, as_json
 from jobqueue.store.bulk import operation_statements
+from jobqueue.store.documents import scope_filters
 from jobqueue.store.mongo.clock import EPOCH
-from jobqueue.store.mongo.odd_values import date_or_none, entries, id_or_none, ids, mapping, text, texts, whole
+from jobqueue.store.mongo.odd_values import date_or_none, entries, id_or_none, ids, mapping, number, text, whole
 from jobqueue.store.mongo.tolerant import typed
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
+    from jobqueue.domain.access.access import Scope
     from jobqueue.store.documents.statements import Document
 
 
@@ -30,6 +31,9 @@ CAREFUL: Final = "carefulRequeue"
 ACTIONS: Final = (CAREFUL, *(action.value for action in Action if action is not Action.UNKNOWN))
 """The stored actions that this version can carry out."""
 UNREADABLE: Final = "another tool has changed the definition of this operation: it cannot be read"
+_LATEST: Final = timedelta(minutes=1)
+"""An operation has its date before its id: a date later than the id by so much is not its own."""
+_COUNTS: Final = ("done", "failed", "forgiven")
 _STAGES: Final[dict[str | None, Stage]] = {stage.value: stage for stage in Stage}
 _WHYS: Final[dict[str | None, Why]] = {why.value: why for why in Why}
 
@@ -127,23 +131,70 @@ def _new(stored: Document) -> NewOperation:
         stop_after=stored.get("stopAfter"),
     )
     rules.check()
-    if not isinstance(scope["queues"], list) or not isinstance(stored["all"], bool):
-        raise TypeError
-    return NewOperation(
+    new = NewOperation(
         action=Action.REQUEUE if action == CAREFUL else Action(action),
         by=_author(stored),
         filter=_checked(dict, json.loads(stored["filter"])),
         fingerprint=_checked(str | None, stored["fingerprint"]),
-        all=stored["all"],
+        all=_checked(bool, stored["all"]),
         changes=_checked(dict, stored["changes"]),
         from_step=_checked(str | None, stored["fromStep"]) if "fromStep" in stored else UNFORGOTTEN,
-        data_patch=_checked(dict | None, stored.get("dataPatch")),
+        data_patch=_checked(dict, stored["dataPatch"]) if "dataPatch" in stored else None,
         rules=rules if rules.watches else NO_RULES,
         reason=text(stored.get("reason")),
-        scope=Scope(
-            queues=texts(scope["queues"]), meta=tuple((_checked(str, path), value) for path, value in scope["meta"])
-        ),
+        scope=scope_filters.read(scope["queues"], [tuple(pair) for pair in _checked(list, scope["meta"])]),
     )
+    _check_jobs(stored, new)
+    _check_course(stored)
+    if rules.watches or "isTrial" in stored:
+        _check_watch(stored, new)
+    elif action == CAREFUL and new.data_patch is None:
+        raise ValueError(CAREFUL)
+    return new
+
+
+def _check_jobs(stored: Document, new: NewOperation) -> None:
+    """Check the fields that keep an operation to its jobs.
+
+    Raises:
+        TypeError, ValueError: another tool has spoilt a field, and other jobs would be changed.
+    """
+    if not new.filter and new.fingerprint is None and not new.all:
+        raise ValueError("filter")
+    made_at = stored["_id"].generation_time if isinstance(stored["_id"], ObjectId) else None
+    if made_at is None or _checked(datetime, stored["insertAt"]) > made_at + _LATEST:
+        raise ValueError("insertAt")
+
+
+def _check_course(stored: Document) -> None:
+    """Check the fields that keep an operation from the jobs whose turn is over.
+
+    Raises:
+        KeyError, TypeError, ValueError: as `_check_jobs`.
+    """
+    has_begun = stored["position"] is not None or date_or_none(stored.get("soon")) is not None
+    if has_begun and _position(stored["position"]) is None:
+        raise ValueError("position")
+    if "ending" in stored and _STAGES.get(text(mapping(stored["ending"]).get("state")), Stage.RUNNING) is Stage.RUNNING:
+        raise ValueError("ending")
+
+
+def _check_watch(stored: Document, new: NewOperation) -> None:
+    """Check the fields by which an operation that watches its jobs holds or stops.
+
+    Raises:
+        KeyError, TypeError, ValueError: as `_check_jobs`.
+    """
+    if _checked(bool, stored["isTrial"]) and new.rules.trial is None:
+        raise ValueError("trial")
+    if any(name in stored and stored[name] is None for name in ("trial", "then", "pace", "stopAfter")):
+        raise ValueError("rules")
+    counts = [stored[name] for name in _COUNTS if name in stored]
+    counts += _checked(dict, stored.get("results", {})).values()
+    if any(number(count, -1) < 0 for count in counts):
+        raise ValueError("counts")
+    if any(id_or_none(mapping(job).get("id")) is None for job in _checked(list, stored.get("watched", []))):
+        raise ValueError("watched")
 
 
 def _watching(stored: Document) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from bson import ObjectId
 
 from jobqueue.domain.bulk.operation import Action, NewOperation
 from jobqueue.domain.bulk.rules import Rules
@@ -31,4 +32,4 @@ def test_only_a_plain_requeue_has_the_action_that_older_processes_know(
     new = NewOperation(action=Action.REQUEUE, by=ANN, filter={"type": "a"}, **fields)
     stored = operation_documents.document(new, datetime.now(UTC), 1, is_exact=True)
     assert (stored["action"] in {"requeue", "kill", "delete"}) is is_known_before
-    assert operation_documents.operation({"_id": "1", **stored}).new == new
+    assert operation_documents.operation({"_id": ObjectId(), **stored}).new == new
