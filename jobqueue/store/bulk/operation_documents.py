@@ -30,10 +30,12 @@ CAREFUL: Final = "carefulRequeue"
 
 ACTIONS: Final = (CAREFUL, *(action.value for action in Action if action is not Action.UNKNOWN))
 """The stored actions that this version can carry out."""
-UNREADABLE: Final = "another tool has changed the definition of this operation: it cannot be read"
+UNREADABLE: Final = "another tool has changed this operation: it cannot be carried out any more"
 _LATEST: Final = timedelta(minutes=1)
 """An operation has its date before its id: a date later than the id by so much is not its own."""
-_COUNTS: Final = ("done", "failed", "forgiven")
+_LATEST_BY_HOSTS: Final = timedelta(days=1)
+"""As `_LATEST` for an operation of version 0.3.0, whose id has the time of a host: its clock may be wrong."""
+_COUNTS: Final = ("done", "skipped", "failed")
 _STAGES: Final[dict[str | None, Stage]] = {stage.value: stage for stage in Stage}
 _WHYS: Final[dict[str | None, Why]] = {why.value: why for why in Why}
 
@@ -41,9 +43,14 @@ _WHYS: Final[dict[str | None, Why]] = {why.value: why for why in Why}
 def document(new: NewOperation, began: datetime, matched: int | None, *, is_exact: bool) -> Document:
     """Return the document of an operation that begins."""
     patch = {} if new.data_patch is None else {"dataPatch": dict(new.data_patch)}
-    watching = {"isTrial": new.rules.trial is not None, "watched": [], "newsAt": began} if new.rules.watches else {}
+    watching = (
+        {"isTrial": new.rules.trial is not None, "watched": [], "results": {}, "newsAt": began}
+        if new.rules.watches
+        else {}
+    )
     return {
-        "action": CAREFUL if new.rules.watches or new.data_patch is not None else new.action.value,
+        "action": action(new),
+        "given": given(new),
         # As text: it has names that are operators of MongoDB.
         "filter": json.dumps(new.filter, ensure_ascii=False),
         "fingerprint": new.fingerprint,
@@ -73,6 +80,17 @@ def document(new: NewOperation, began: datetime, matched: int | None, *, is_exac
         "soon": None,
         "lease": {"token": None, "until": operation_statements.FREE},
     }
+
+
+def action(new: NewOperation) -> str:
+    """Return the stored action of an operation."""
+    return CAREFUL if new.rules.watches or new.data_patch is not None else new.action.value
+
+
+def given(new: NewOperation) -> list[str]:
+    """Return the names of the fields of a requeue that may be left out: one that is lost later is missed."""
+    patch = () if new.data_patch is None else ("dataPatch",)
+    return sorted([*new.rules.given, *as_json(new.from_step), *patch])
 
 
 def scope_document(scope: Scope) -> Document:
@@ -122,7 +140,7 @@ def operation(stored: Document) -> Operation:
 
 
 def _new(stored: Document) -> NewOperation:
-    scope, action = stored["scope"], stored["action"]
+    scope, stored_as = stored["scope"], stored["action"]
     pace = stored.get("pace")
     rules = Rules(
         trial=stored.get("trial"),
@@ -132,7 +150,7 @@ def _new(stored: Document) -> NewOperation:
     )
     rules.check()
     new = NewOperation(
-        action=Action.REQUEUE if action == CAREFUL else Action(action),
+        action=Action.REQUEUE if stored_as == CAREFUL else Action(stored_as),
         by=_author(stored),
         filter=_checked(dict, json.loads(stored["filter"])),
         fingerprint=_checked(str | None, stored["fingerprint"]),
@@ -146,10 +164,11 @@ def _new(stored: Document) -> NewOperation:
     )
     _check_jobs(stored, new)
     _check_course(stored)
-    if rules.watches or "isTrial" in stored:
+    # An operation of version 0.3.0 has no such fields, and does not list them.
+    if (stored_as == CAREFUL or "given" in stored) and _checked(list, stored["given"]) != given(new):
+        raise ValueError("given")
+    if rules.watches:
         _check_watch(stored, new)
-    elif action == CAREFUL and new.data_patch is None:
-        raise ValueError(CAREFUL)
     return new
 
 
@@ -161,13 +180,13 @@ def _check_jobs(stored: Document, new: NewOperation) -> None:
     """
     if not new.filter and new.fingerprint is None and not new.all:
         raise ValueError("filter")
-    made_at = stored["_id"].generation_time if isinstance(stored["_id"], ObjectId) else None
-    if made_at is None or _checked(datetime, stored["insertAt"]) > made_at + _LATEST:
+    latest = _LATEST if "left" in stored else _LATEST_BY_HOSTS
+    if _checked(datetime, stored["insertAt"]) - latest > _checked(ObjectId, stored["_id"]).generation_time:
         raise ValueError("insertAt")
 
 
 def _check_course(stored: Document) -> None:
-    """Check the fields that keep an operation from the jobs whose turn is over.
+    """Check the fields that keep an operation from the jobs whose turn is over, and those that tell its course.
 
     Raises:
         KeyError, TypeError, ValueError: as `_check_jobs`.
@@ -177,6 +196,8 @@ def _check_course(stored: Document) -> None:
         raise ValueError("position")
     if "ending" in stored and _STAGES.get(text(mapping(stored["ending"]).get("state")), Stage.RUNNING) is Stage.RUNNING:
         raise ValueError("ending")
+    _check_numbers([stored[name] for name in _COUNTS])
+    _checked(list, stored["failures"])
 
 
 def _check_watch(stored: Document, new: NewOperation) -> None:
@@ -187,14 +208,14 @@ def _check_watch(stored: Document, new: NewOperation) -> None:
     """
     if _checked(bool, stored["isTrial"]) and new.rules.trial is None:
         raise ValueError("trial")
-    if any(name in stored and stored[name] is None for name in ("trial", "then", "pace", "stopAfter")):
-        raise ValueError("rules")
-    counts = [stored[name] for name in _COUNTS if name in stored]
-    counts += _checked(dict, stored.get("results", {})).values()
+    _check_numbers([stored.get("forgiven", 0), *_checked(dict, stored["results"]).values()])
+    if any(id_or_none(mapping(job).get("id")) is None for job in _checked(list, stored["watched"])):
+        raise ValueError("watched")
+
+
+def _check_numbers(counts: list[Any]) -> None:
     if any(number(count, -1) < 0 for count in counts):
         raise ValueError("counts")
-    if any(id_or_none(mapping(job).get("id")) is None for job in _checked(list, stored.get("watched", []))):
-        raise ValueError("watched")
 
 
 def _watching(stored: Document) -> dict[str, Any]:
