@@ -85,6 +85,12 @@ async def test_no_other_place_shows_the_whole_url(house: House) -> None:
     await house.ask("admin", "PUT", "/v1/alerts/a", {"url": URL}, status=201)
     await house.ask("admin", "PATCH", Q, {"processors": {"a": {"timeout": 5}}, "pauseReason": None})
     await house.ask("admin", "POST", f"{Q}/pause", {"reason": "broken"})
+    # Another tool has written what the API refuses.
+    spoilt = {"kind": "webhook", "url": f"https://ann:the-secret-of-ann@example.com/hook?{SECRET}"}
+    config, audit = (house.runtime.database.collection(name) for name in ("config", "audit"))
+    assert (await config.update_one({}, {"$set": {"queues.q.processors.b": spoilt}})).modified_count
+    await audit.update_many({"target.kind": "queue"}, {"$set": {"after.processors.b": spoilt, "before": None}})
+    await house.runtime.configs.refresh()
     names = {"id": job["id"], "queue": "q", "name": "q"}
     paths = [route.path for route in ROUTES if route.method == "GET" and route.role is not None]
     # Other roles may ask for none of them.
@@ -100,6 +106,7 @@ async def test_no_other_place_shows_the_whole_url(house: House) -> None:
             headers = {"Authorization": f"Bearer {text}", "Accept": "*/*" if path.startswith("/v1") else "text/html"}
             async with house.client.get(place, headers=headers) as reply:
                 told = html.unescape(await reply.text())
+            assert "of-ann" not in told, (token, place)
             found[token] |= {place} if SECRET in told or "the-secret-of" in told else set()
             masked[token] |= {place} if SHOWN in told else set()
     assert found.pop("admin") == SHOWS_OF_QUEUES | SHOWS_OF_ALERTS
