@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain.access.access import Scope
 from jobqueue.domain.jobs.attributes import encode
+from jobqueue.domain.search.query import META_PATH
 from jobqueue.store.documents import attributes
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def read(queues: Any, pairs: list[Any]) -> Scope:
     if not isinstance(queues, list) or not all(isinstance(name, str) for name in queues):
         raise TypeError
     for path, value in pairs:
-        if not isinstance(path, str) or encode(path, value) is None:
+        if not isinstance(path, str) or not META_PATH.fullmatch(path) or encode(path, value) is None:
             raise TypeError
     return Scope(queues=tuple(queues), meta=tuple((path, value) for path, value in pairs))
 

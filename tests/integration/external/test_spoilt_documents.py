@@ -196,6 +196,7 @@ async def test_an_operation_of_a_newer_version_waits_for_it(idle_runtime: Runtim
     [
         *(("queues", "q"), ("queues", None), ("queues", GONE), ("meta", {}), ("meta", [{"path": 5}]), ("meta", GONE)),
         *(("meta.0.value", Regex(".*")), ("meta.0.value", {"$exists": True}), ("meta.0.value", GONE)),
+        *(("meta.0.path", path) for path in ("", "$where", "a.$b", "x" * 300)),
         *(("expiresAt", "never"), ("expiresAt", GONE), ("revokedAt", GONE)),
     ],
 )
