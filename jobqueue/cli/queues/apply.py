@@ -15,7 +15,7 @@ from jobqueue.cli.queues.queue import new_secrets
 from jobqueue.cli.render import errors, output, values
 from jobqueue.cli.render.help import Command
 from jobqueue.cli.render.options import command_options
-from jobqueue.domain.access.masking import MASK
+from jobqueue.domain.access.masking import MASK, masked_queue
 from jobqueue.domain.errors import InvalidInputError, NotFoundError, Problems
 from jobqueue.domain.jobs.checks import check_queue, gather
 from jobqueue.domain.queues import queue, queue_form
@@ -53,10 +53,11 @@ class _Applied:
 
     @property
     def changes(self) -> list[dict[str, Any]]:
-        """The fields that differ."""
+        """The fields that differ; their URLs have masks, as people read this in logs of builds."""
         before: Mapping[str, Any] = self.before or {}
         names = [name for name in {**before, **self.after} if before.get(name) != self.after.get(name)]
-        return [{"field": name, "before": before.get(name), "after": self.after.get(name)} for name in names]
+        old, new = masked_queue(before), masked_queue(self.after)
+        return [{"field": name, "before": old.get(name), "after": new.get(name)} for name in names]
 
     @property
     def action(self) -> str:
@@ -94,7 +95,8 @@ def apply_files(files: tuple[str, ...], *, dry_run: bool, as_json: bool, **optio
         output.print_line(f"{each.kind} {each.name}: {'would be ' if dry_run and each.changes else ''}{each.action}")
         for change in each.changes if each.before is not None else ():
             before, after = output.compact(change["before"]), output.compact(change["after"])
-            output.print_line(f"  {change['field']}: {output.plain(before)} -> {output.plain(after)}")
+            same = " (a masked part differs)" if change["before"] == change["after"] else ""
+            output.print_line(f"  {change['field']}: {output.plain(before)} -> {output.plain(after)}{same}")
         for kind, secret in each.secrets.items():
             output.print_line(f"  new secret of the webhook for {output.plain(kind)}, shown only now: {secret}")
 

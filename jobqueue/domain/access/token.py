@@ -57,7 +57,7 @@ class Token:
 
     def has_secret(self, secret: str) -> bool:
         """Compare a secret in constant time."""
-        return hmac.compare_digest(digest(secret), self.digest)
+        return hmac.compare_digest(digest(secret).encode(), self.digest.encode("utf-8", "surrogatepass"))
 
     @property
     def caller(self) -> Caller:

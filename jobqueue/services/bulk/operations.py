@@ -13,7 +13,14 @@ from jobqueue.domain.access.access import EVERYTHING
 from jobqueue.domain.bulk import course
 from jobqueue.domain.bulk.operation import Action, ErasurePreview, Operation, Stage, Tally
 from jobqueue.domain.bulk.rules import Rules, Watched
-from jobqueue.domain.errors import DatabaseError, JobQueueError, KeyConflictError, NotFoundError, WrongStateError
+from jobqueue.domain.errors import (
+    ConflictError,
+    DatabaseError,
+    JobQueueError,
+    KeyConflictError,
+    NotFoundError,
+    WrongStateError,
+)
 from jobqueue.domain.jobs.states import State
 from jobqueue.journal import get_logger
 from jobqueue.services.bulk.data_patches import DataPatches
@@ -103,10 +110,12 @@ class Operations:
 
         Raises:
             NotFoundError: a caller of this scope sees no such operation.
-            ConflictError: the operation has not stopped.
+            ConflictError: the operation has not stopped, or another tool has spoilt its document.
             InvalidInputError: a rule is not acceptable.
         """
         stopped = await self.store.get(operation_id, scope)
+        if stopped.new.action is Action.UNKNOWN:
+            raise ConflictError(f"operation {operation_id} cannot be resumed: {stopped.error}")
         rules = stopped.new.rules
         kept = {"trial": rules.trial, "then": rules.then, "stop_after": rules.stop_after}
         changed = Rules.of(kept | {"pace": rules.pace and rules.pace.wire} | dict(changes))

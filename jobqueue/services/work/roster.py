@@ -95,20 +95,24 @@ class Roster:
         """Return workers of the last day, living and silent ones, by name.
 
         Args:
-            scope: of the caller; workers of other queues and their jobs are left out.
+            scope: of the caller; workers of other queues and their jobs are left out. A caller who is limited to values
+                of meta sees the workers that run one of its jobs now: the others are machines of somebody else.
             after: the name after which the page begins.
             limit: of the page.
         """
         seen = [(worker, _visible(worker, scope)) for worker in await self._workers.page(after, MOST_LOOKED_AT)]
-        shown = [(worker, posts) for worker, posts in seen if posts or _is_within(worker, scope)][:limit]
-        return await self._views(shown, scope)
+        shown = [(worker, posts) for worker, posts in seen if posts or _is_within(worker, scope)]
+        if scope.meta:
+            return [view for view in await self._views(shown, scope) if view.running][:limit]
+        return await self._views(shown[:limit], scope)
 
     async def worker(self, name: str, scope: Scope) -> WorkerView | None:
         """Return a worker of the last day; ``None`` if there is none of this name in the scope."""
         worker = await self._workers.one(name)
         if worker is None or not ((posts := _visible(worker, scope)) or _is_within(worker, scope)):
             return None
-        return (await self._views([(worker, posts)], scope))[0]
+        [view] = await self._views([(worker, posts)], scope)
+        return None if scope.meta and not view.running else view
 
     async def _views(self, shown: Sequence[tuple[Worker, tuple[Registration, ...]]], scope: Scope) -> list[WorkerView]:
         running: dict[str, list[RunningJob]] = {}

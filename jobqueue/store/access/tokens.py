@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from jobqueue.domain.access.access import ROLES, Scope
 from jobqueue.domain.access.token import Token
+from jobqueue.store.documents import scope_filters
 from jobqueue.store.mongo.clock import EPOCH
 from jobqueue.store.mongo.database import guarded
 from jobqueue.store.mongo.driver import DuplicateKeyError
-from jobqueue.store.mongo.odd_values import date_or_none, mapping, text
+from jobqueue.store.mongo.odd_values import date_or_none, text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -74,8 +75,9 @@ class TokenStore:
 def _token(document: Mapping[str, Any]) -> Token:
     """Return the token of a document; one that another tool has spoilt may do nothing."""
     roles, scope = document.get("roles"), _scope(document)
-    dates = {name: document.get(name) for name in ("expiresAt", "lastUsedAt", "revokedAt")}
-    is_sound = scope is not None and all(date is None or date_or_none(date) for date in dates.values())
+    # A missing end is spoilt too: each token is stored with all fields.
+    ends = [document.get(name, False) for name in ("expiresAt", "revokedAt")]
+    is_sound = scope is not None and all(date is None or date_or_none(date) for date in ends)
     return Token(
         id=str(document["_id"]),
         digest=text(document.get("digest")) or "",
@@ -83,18 +85,16 @@ def _token(document: Mapping[str, Any]) -> Token:
         roles=frozenset(role for role in ROLES if is_sound and isinstance(roles, list) and role in roles),
         scope=scope or Scope(),
         insert_at=date_or_none(document.get("insertAt")) or EPOCH,
-        expires_at=date_or_none(dates["expiresAt"]),
-        last_used_at=date_or_none(dates["lastUsedAt"]),
-        revoked_at=date_or_none(dates["revokedAt"]),
+        expires_at=date_or_none(document.get("expiresAt")),
+        last_used_at=date_or_none(document.get("lastUsedAt")),
+        revoked_at=date_or_none(document.get("revokedAt")),
     )
 
 
 def _scope(document: Mapping[str, Any]) -> Scope | None:
     """Return the scope of a token; ``None`` if it cannot be read, as less of a scope is more jobs."""
-    queues, meta = document.get("queues", []), document.get("meta", [])
-    if not isinstance(queues, list) or not isinstance(meta, list) or not all(isinstance(name, str) for name in queues):
+    try:
+        pairs = [(entry["path"], entry["value"]) for entry in document["meta"]]
+        return scope_filters.read(document["queues"], pairs) if isinstance(document["meta"], list) else None
+    except (KeyError, TypeError):
         return None
-    pairs = [(text(mapping(entry).get("path")), mapping(entry).get("value")) for entry in meta]
-    if any(path is None or isinstance(value, dict | list) for path, value in pairs):
-        return None
-    return Scope(queues=tuple(queues), meta=tuple((str(path), value) for path, value in pairs))

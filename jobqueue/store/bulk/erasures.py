@@ -23,6 +23,7 @@ from jobqueue.store.limits.limits import rate_id
 from jobqueue.store.mongo.clock import EPOCH
 from jobqueue.store.mongo.database import guarded
 from jobqueue.store.mongo.driver import aggregate
+from jobqueue.store.mongo.odd_values import entries, id_or_none, mapping
 from jobqueue.store.mongo.tolerant import typed
 
 if TYPE_CHECKING:
@@ -173,9 +174,9 @@ class ErasureStore:
         if document is None:
             return
         await self._outbox.try_to_drain(self._operations, operation_id)
-        failures = [{**failure, "reason": ERASED} for failure in document.get("failures") or ()]
+        failures = [{**mapping(failure), "reason": ERASED} for failure in entries(document.get("failures"))]
         update: Document = {
-            "filter": text_without_values(document["filter"]),
+            "filter": text_without_values(document.get("filter")),
             "changes": {},
             "failures": failures,
             erasure_statements.FIELD: ObjectId(by),
@@ -208,8 +209,8 @@ class ErasureStore:
 
     async def _erase_reasons(self, document: Document, operation: Operation) -> None:
         """Erase the reasons for which an operation, also a running one, names erased jobs."""
-        named = [*(document.get("failures") or ()), *(document.get("failedAgain") or ())]
-        ids = [ObjectId(one["id"]) for one in named if ObjectId.is_valid(one.get("id"))]
+        named = [*entries(document.get("failures")), *entries(document.get("failedAgain"))]
+        ids = [ObjectId(job_id) for entry in named if (job_id := id_or_none(mapping(entry).get("id"))) is not None]
         if not ids:
             return
         erased = {"_id": {"$in": ids}, f"{erasure_statements.FIELD}.operation": ObjectId(operation.id)}

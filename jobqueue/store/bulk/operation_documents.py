@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import json
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from jobqueue.domain.access.access import Scope
+from bson import ObjectId
+
 from jobqueue.domain.bulk.operation import Action, NewOperation, Operation, Stage
 from jobqueue.domain.bulk.rules import NO_RULES, Pace, Results, Rules, Stopped, Watched, Why
 from jobqueue.domain.errors import InvalidInputError
 from jobqueue.domain.insight.audit import Actor
 from jobqueue.domain.jobs.step import UNFORGOTTEN, as_json
 from jobqueue.store.bulk import operation_statements
+from jobqueue.store.documents import scope_filters
 from jobqueue.store.mongo.clock import EPOCH
-from jobqueue.store.mongo.odd_values import date_or_none, entries, id_or_none, ids, mapping, text, texts, whole
+from jobqueue.store.mongo.odd_values import date_or_none, entries, id_or_none, ids, mapping, number, text, whole
 from jobqueue.store.mongo.tolerant import typed
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
+    from jobqueue.domain.access.access import Scope
     from jobqueue.store.documents.statements import Document
 
 
@@ -29,7 +30,12 @@ CAREFUL: Final = "carefulRequeue"
 
 ACTIONS: Final = (CAREFUL, *(action.value for action in Action if action is not Action.UNKNOWN))
 """The stored actions that this version can carry out."""
-UNREADABLE: Final = "another tool has changed the definition of this operation: it cannot be read"
+UNREADABLE: Final = "another tool has changed this operation: it cannot be carried out any more"
+_LATEST: Final = timedelta(minutes=1)
+"""An operation has its date before its id: a date later than the id by so much is not its own."""
+_LATEST_BY_HOSTS: Final = timedelta(days=1)
+"""As `_LATEST` for an operation of version 0.3.0, whose id has the time of a host: its clock may be wrong."""
+_COUNTS: Final = ("done", "skipped", "failed")
 _STAGES: Final[dict[str | None, Stage]] = {stage.value: stage for stage in Stage}
 _WHYS: Final[dict[str | None, Why]] = {why.value: why for why in Why}
 
@@ -37,9 +43,14 @@ _WHYS: Final[dict[str | None, Why]] = {why.value: why for why in Why}
 def document(new: NewOperation, began: datetime, matched: int | None, *, is_exact: bool) -> Document:
     """Return the document of an operation that begins."""
     patch = {} if new.data_patch is None else {"dataPatch": dict(new.data_patch)}
-    watching = {"isTrial": new.rules.trial is not None, "watched": [], "newsAt": began} if new.rules.watches else {}
+    watching = (
+        {"isTrial": new.rules.trial is not None, "watched": [], "results": {}, "newsAt": began}
+        if new.rules.watches
+        else {}
+    )
     return {
-        "action": CAREFUL if new.rules.watches or new.data_patch is not None else new.action.value,
+        "action": action(new),
+        "given": given(new),
         # As text: it has names that are operators of MongoDB.
         "filter": json.dumps(new.filter, ensure_ascii=False),
         "fingerprint": new.fingerprint,
@@ -69,6 +80,17 @@ def document(new: NewOperation, began: datetime, matched: int | None, *, is_exac
         "soon": None,
         "lease": {"token": None, "until": operation_statements.FREE},
     }
+
+
+def action(new: NewOperation) -> str:
+    """Return the stored action of an operation."""
+    return CAREFUL if new.rules.watches or new.data_patch is not None else new.action.value
+
+
+def given(new: NewOperation) -> list[str]:
+    """Return the names of the fields of a requeue that may be left out: one that is lost later is missed."""
+    patch = () if new.data_patch is None else ("dataPatch",)
+    return sorted([*new.rules.given, *as_json(new.from_step), *patch])
 
 
 def scope_document(scope: Scope) -> Document:
@@ -118,7 +140,7 @@ def operation(stored: Document) -> Operation:
 
 
 def _new(stored: Document) -> NewOperation:
-    scope, action = stored["scope"], stored["action"]
+    scope, stored_as = stored["scope"], stored["action"]
     pace = stored.get("pace")
     rules = Rules(
         trial=stored.get("trial"),
@@ -127,23 +149,73 @@ def _new(stored: Document) -> NewOperation:
         stop_after=stored.get("stopAfter"),
     )
     rules.check()
-    if not isinstance(scope["queues"], list) or not isinstance(stored["all"], bool):
-        raise TypeError
-    return NewOperation(
-        action=Action.REQUEUE if action == CAREFUL else Action(action),
+    new = NewOperation(
+        action=Action.REQUEUE if stored_as == CAREFUL else Action(stored_as),
         by=_author(stored),
         filter=_checked(dict, json.loads(stored["filter"])),
         fingerprint=_checked(str | None, stored["fingerprint"]),
-        all=stored["all"],
+        all=_checked(bool, stored["all"]),
         changes=_checked(dict, stored["changes"]),
         from_step=_checked(str | None, stored["fromStep"]) if "fromStep" in stored else UNFORGOTTEN,
-        data_patch=_checked(dict | None, stored.get("dataPatch")),
+        data_patch=_checked(dict, stored["dataPatch"]) if "dataPatch" in stored else None,
         rules=rules if rules.watches else NO_RULES,
         reason=text(stored.get("reason")),
-        scope=Scope(
-            queues=texts(scope["queues"]), meta=tuple((_checked(str, path), value) for path, value in scope["meta"])
-        ),
+        scope=scope_filters.read(scope["queues"], [tuple(pair) for pair in _checked(list, scope["meta"])]),
     )
+    _check_jobs(stored, new)
+    _check_course(stored)
+    # An operation of version 0.3.0 has no such fields, and does not list them.
+    if (stored_as == CAREFUL or "given" in stored) and _checked(list, stored["given"]) != given(new):
+        raise ValueError("given")
+    if rules.watches:
+        _check_watch(stored, new)
+    return new
+
+
+def _check_jobs(stored: Document, new: NewOperation) -> None:
+    """Check the fields that keep an operation to its jobs.
+
+    Raises:
+        TypeError, ValueError: another tool has spoilt a field, and other jobs would be changed.
+    """
+    if not new.filter and new.fingerprint is None and not new.all:
+        raise ValueError("filter")
+    latest = _LATEST if "left" in stored else _LATEST_BY_HOSTS
+    if _checked(datetime, stored["insertAt"]) - latest > _checked(ObjectId, stored["_id"]).generation_time:
+        raise ValueError("insertAt")
+
+
+def _check_course(stored: Document) -> None:
+    """Check the fields that keep an operation from the jobs whose turn is over, and those that tell its course.
+
+    Raises:
+        KeyError, TypeError, ValueError: as `_check_jobs`.
+    """
+    has_begun = stored["position"] is not None or date_or_none(stored.get("soon")) is not None
+    if has_begun and _position(stored["position"]) is None:
+        raise ValueError("position")
+    if "ending" in stored and _STAGES.get(text(mapping(stored["ending"]).get("state")), Stage.RUNNING) is Stage.RUNNING:
+        raise ValueError("ending")
+    _check_numbers([stored[name] for name in _COUNTS])
+    _checked(list, stored["failures"])
+
+
+def _check_watch(stored: Document, new: NewOperation) -> None:
+    """Check the fields by which an operation that watches its jobs holds or stops.
+
+    Raises:
+        KeyError, TypeError, ValueError: as `_check_jobs`.
+    """
+    if _checked(bool, stored["isTrial"]) and new.rules.trial is None:
+        raise ValueError("trial")
+    _check_numbers([stored.get("forgiven", 0), *_checked(dict, stored["results"]).values()])
+    if any(id_or_none(mapping(job).get("id")) is None for job in _checked(list, stored["watched"])):
+        raise ValueError("watched")
+
+
+def _check_numbers(counts: list[Any]) -> None:
+    if any(number(count, -1) < 0 for count in counts):
+        raise ValueError("counts")
 
 
 def _watching(stored: Document) -> dict[str, Any]:

@@ -16,15 +16,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from bson import ObjectId
 
-from jobqueue.domain.bulk.operation import MOST_FAILURES, Stage
+from jobqueue.domain.bulk.operation import MOST_FAILURES, Stage, Tally
 from jobqueue.store.mongo.clock import EPOCH, SERVER_NOW, is_over
-from jobqueue.store.mongo.tolerant import array, without
+from jobqueue.store.mongo.tolerant import array, number, without
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from jobqueue.domain.bulk.operation import Tally
     from jobqueue.domain.bulk.rules import Stopped
     from jobqueue.store.documents.statements import Document
 
@@ -106,10 +105,10 @@ def count(tally: Tally) -> list[Document]:
         {
             "$set": {
                 "chosen": [],
-                "done": {"$add": ["$done", tally.done]},
-                "skipped": {"$add": ["$skipped", tally.skipped]},
-                "failed": {"$add": ["$failed", len(tally.failures)]},
-                "failures": {"$slice": [{"$concatArrays": ["$failures", added]}, MOST_FAILURES]},
+                "done": {"$add": [number("$done", 0), tally.done]},
+                "skipped": {"$add": [number("$skipped", 0), tally.skipped]},
+                "failed": {"$add": [number("$failed", 0), len(tally.failures)]},
+                "failures": {"$slice": [{"$concatArrays": [array("$failures"), added]}, MOST_FAILURES]},
                 "lease.until": _until(),
                 **news,
                 **left,
@@ -146,6 +145,15 @@ def end_counted(stage: Stage, error: str | None = None, stopped: Stopped | None 
         {"$set": {"ending": {"$cond": [to_count, ending, "$$REMOVE"]}}},
         {"$set": {name: {"$cond": [_IS_ENDING, f"${name}", inner]} for name, inner in at_once["$set"].items()}},
     ]
+
+
+def give_up(why: str) -> list[Document]:
+    """End an operation without a count of its chosen jobs: as it is to end, or as failed if nothing tells its end."""
+    (failed,) = end(Stage.FAILED, why)
+    ends = [stage.value for stage in Stage if stage is not Stage.RUNNING]
+    is_left = {"$not": [{"$in": ["$state", ends]}]}
+    ended = {name: {"$cond": [is_left, inner, f"${name}"]} for name, inner in failed["$set"].items()}
+    return [{"$set": {"chosen": []}}, *count(Tally()), {"$set": ended}, {"$unset": "ending"}]
 
 
 def running(operation_id: str) -> Document:

@@ -229,8 +229,8 @@ class OperationStore:
         held = operation_statements.going_on(operation.id, token)
         ending = operation_statements.end_counted(Stage.FAILED, why)
         if not (await self.collection.update_one(held, ending)).matched_count:
-            uncounted = [{"$set": {"chosen": []}}, *operation_statements.count(Tally())]
-            await self.collection.update_one(operation_statements.held(operation.id, token), uncounted)
+            held = operation_statements.held(operation.id, token)
+            await self.collection.update_one(held, operation_statements.give_up(why))
 
     @guarded
     async def job_of(self, operation: Operation, job_id: str) -> Job | None:

@@ -117,14 +117,25 @@ def stopped(operation_id: str) -> Document:
     return {"_id": ObjectId(operation_id), "state": Stage.STOPPED.value, **known}
 
 
-def resume(rules: Rules) -> list[Document]:
-    """Go on with a stopped operation under these rules; its failures from before are forgiven."""
-    given = {name: {"$literal": value} for name, value in rules.given.items()}
-    named = {name: given.get(name, "$$REMOVE") for name in ("trial", "then", "pace", "stopAfter")}
+def resume(rules: Rules, action: str, given: list[str]) -> list[Document]:
+    """Go on with a stopped operation under these rules; its failures from before are forgiven.
+
+    Args:
+        rules: of the rest.
+        action: the stored action, by which a process that knows no rules leaves the operation alone.
+        given: the names of the fields that the operation has from then on, as `operation_documents.given`.
+    """
+    ruled = {name: {"$literal": value} for name, value in rules.given.items()}
+    named = {name: ruled.get(name, "$$REMOVE") for name in ("trial", "then", "pace", "stopAfter")}
+    results = {"$cond": [{"$eq": [{"$type": "$results"}, "object"]}, "$results", {"$literal": {}}]}
     return [
         {
             "$set": {
                 **named,
+                "action": action,
+                "given": given,
+                "watched": array("$watched"),
+                "results": results,
                 "state": Stage.RUNNING.value,
                 "endAt": None,
                 "stopped": "$$REMOVE",

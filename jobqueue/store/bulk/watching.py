@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from bson import ObjectId
@@ -88,7 +89,9 @@ class WatchStore:
         before = {"state": operation.stage.value, **operation.new.rules.given}
         note = AuditNote(action="resume", by=by, before=before, after=rules.given)
         entry = await entry_of(self._clock, ("operation", operation.id), note)
-        update = [*watch_statements.resume(rules), {"$set": {FIELD: with_entry(entry)}}]
+        new = replace(operation.new, rules=rules)
+        resumed_as = watch_statements.resume(rules, operation_documents.action(new), operation_documents.given(new))
+        update = [*resumed_as, {"$set": {FIELD: with_entry(entry)}}]
         resumed = await self._collection.update_one(watch_statements.stopped(operation.id), update)
         if not resumed.modified_count:
             erased = erasure_statements.FIELD

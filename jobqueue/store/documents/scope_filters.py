@@ -3,15 +3,35 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
+from jobqueue.domain.access.access import Scope
+from jobqueue.domain.jobs.attributes import encode
+from jobqueue.domain.search.query import META_PATH
 from jobqueue.store.documents import attributes
 
 if TYPE_CHECKING:
-    from jobqueue.domain.access.access import Scope
     from jobqueue.store.documents.statements import Document
 
 _WILD: Final = re.compile(r"[*?]")
+
+
+def read(queues: Any, pairs: list[Any]) -> Scope:
+    """Return a stored scope.
+
+    Args:
+        queues: the stored names.
+        pairs: the stored paths below ``meta``, each with its value.
+
+    Raises:
+        TypeError, ValueError: another tool has spoilt the scope. Less of a scope is more jobs.
+    """
+    if not isinstance(queues, list) or not all(isinstance(name, str) for name in queues):
+        raise TypeError
+    for path, value in pairs:
+        if not isinstance(path, str) or not META_PATH.fullmatch(path) or encode(path, value) is None:
+            raise TypeError
+    return Scope(queues=tuple(queues), meta=tuple((path, value) for path, value in pairs))
 
 
 def clauses(scope: Scope, *, by_index: bool = False) -> list[Document]:

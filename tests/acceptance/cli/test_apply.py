@@ -54,6 +54,18 @@ def test_files_are_applied_with_a_difference(here: Here, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("over", ["database"], indirect=True)
+def test_the_query_of_a_url_is_not_printed(here: Here, tmp_path: Path) -> None:
+    file = tmp_path / "all.toml"
+    for number, told in ((1, "created"), (2, "(a masked part differs)"), (2, "unchanged")):
+        file.write_text(FILE.replace("/hook", f"/hook?key=secret-{number}"))
+        for words in (("--dry-run",), ("--dry-run", "--json"), ()):
+            ran = here("apply", "all.toml", *words)
+            assert (ran.code, "secret-" in ran.out) == (0, False), ran.out
+            assert told in ran.out or "--json" in words
+    assert "key=secret-2" in here("queue", "show", "media").out, "the whole URL, to an administrator who asks for it"
+
+
+@pytest.mark.parametrize("over", ["database"], indirect=True)
 @pytest.mark.parametrize(
     ("text", "told"),
     [

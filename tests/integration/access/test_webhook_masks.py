@@ -1,14 +1,18 @@
-"""The query of a webhook's URL is for administrators: others, the audit and the errors of jobs have a mask."""
+"""The query of a webhook's URL is for administrators: others, the audit, bundles and the errors of jobs have a mask."""
 
 from __future__ import annotations
 
+import html
+import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
-from jobqueue.api.app import make_app
+from jobqueue.api.route_table import ROUTES
+from jobqueue.dashboard.app import make_app
+from jobqueue.dashboard.table import TABLE
 from jobqueue.domain.access.masking import MASK
 from jobqueue.domain.insight.audit import Actor
 from jobqueue.services.application import Runtime
@@ -56,10 +60,58 @@ async def house(settings: Settings) -> AsyncIterator[House]:
         tokens = {"admin": ADMIN}
         for role in ("read", "work", "enqueue"):
             _, tokens[role] = await runtime.access.create(roles=[role], by=BY)
+        _, tokens["admin of q"] = await runtime.access.create(roles=["admin"], queues=["q"], by=BY)
+        _, tokens["admin of a user"] = await runtime.access.create(roles=["admin"], meta=[("user", 7)], by=BY)
         made = House(client=client, runtime=runtime, tokens=tokens)
         await made.ask("admin", "PUT", Q, {"processors": {"a": {"kind": "webhook", "url": URL}}})
         yield made
     await runtime.close()
+
+
+SHOWS_OF_QUEUES = {
+    *(Q, "/v1/queues"),
+    *("/queues/q", "/queues/q/edit", "/queues/q/test"),
+}
+"""Where an administrator reads the whole URL of the webhook of a queue."""
+SHOWS_OF_ALERTS = {"/v1/alerts", "/v1/alerts/a", "/alerts"}
+
+
+async def test_no_other_place_shows_the_whole_url(house: House) -> None:
+    """Walk all replies and pages with every kind of token."""
+    job = await house.ask("admin", "POST", "/v1/jobs", {"type": "a", "queue": "q", "meta": {"user": 7}}, status=201)
+    claimed = await house.ask("admin", "POST", f"{Q}/claim", {"worker": "w"})
+    await house.ask("admin", "POST", f"/v1/jobs/{job['id']}/die", {"token": claimed["token"], "reason": "broken"})
+    await house.ask("admin", "PUT", "/v1/alerts/a", {"url": URL}, status=201)
+    await house.ask("admin", "PATCH", Q, {"processors": {"a": {"timeout": 5}}, "pauseReason": None})
+    await house.ask("admin", "POST", f"{Q}/pause", {"reason": "broken"})
+    # Another tool has written what the API refuses.
+    spoilt = {"kind": "webhook", "url": f"https://ann:the-secret-of-ann@example.com/hook?{SECRET}"}
+    config, audit = (house.runtime.database.collection(name) for name in ("config", "audit"))
+    assert (await config.update_one({}, {"$set": {"queues.q.processors.b": spoilt}})).modified_count
+    await audit.update_many({"target.kind": "queue"}, {"$set": {"after.processors.b": spoilt, "before": None}})
+    await house.runtime.configs.refresh()
+    names = {"id": job["id"], "queue": "q", "name": "q"}
+    paths = [route.path for route in ROUTES if route.method == "GET" and route.role is not None]
+    # Other roles may ask for none of them.
+    readers = {token: text for token, text in house.tokens.items() if token not in {"work", "enqueue"}}
+    found: dict[str, set[str]] = {token: set() for token in readers}
+    masked: set[str] = set()
+    for path in [*paths, *(page.path for page in TABLE)]:
+        if path == "/v1/events":
+            continue
+        place = re.sub(r"{(\w+)}", lambda part: names.get(part[1], "0" * 24), path)
+        place = place.replace("/alerts/q", "/alerts/a")
+        for visitor, text in readers.items():
+            headers = {"Authorization": f"Bearer {text}", "Accept": "*/*" if path.startswith("/v1") else "text/html"}
+            async with house.client.get(place, headers=headers) as reply:
+                told = html.unescape(await reply.text())
+            assert "of-ann" not in told, (visitor, place)
+            found[visitor] |= {place} if SECRET in told or "the-secret-of" in told else set()
+            masked |= {place} if visitor == "read" and SHOWN in told else set()
+    assert found.pop("admin") == SHOWS_OF_QUEUES | SHOWS_OF_ALERTS
+    assert found.pop("admin of q") == SHOWS_OF_QUEUES
+    assert not any(found.values()), found
+    assert {Q, "/v1/queues", "/queues/q", f"/v1/jobs/{job['id']}/bundle"} <= masked
 
 
 async def test_only_an_administrator_is_shown_the_whole_url(house: House) -> None:

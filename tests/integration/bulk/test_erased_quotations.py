@@ -117,7 +117,8 @@ async def test_a_stopped_operation_that_lost_its_values_does_not_go_on(idle_runt
     await carry(idle_runtime, made.id)
     await settle(idle_runtime, await claim(idle_runtime, "bad"), Success(result=None))
     assert (await carry(idle_runtime, made.id)).stopped is not None
-    await idle_runtime.operations.store.collection.update_one({}, {"$set": {"fromStep": plant("step")}})
+    with_step = {"fromStep": plant("step"), "given": ["dataPatch", "fromStep", "trial"]}
+    await idle_runtime.operations.store.collection.update_one({}, {"$set": with_step})
     await erase(idle_runtime, META)
     assert (await document(idle_runtime, first))["erased"]
     assert PERSON not in str(await idle_runtime.operations.store.get(made.id))

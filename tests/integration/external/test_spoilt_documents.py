@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
+from bson import ObjectId, Regex
 
 from jobqueue.dashboard.app import make_app
 from jobqueue.domain.bulk.operation import Action, Stage
 from jobqueue.domain.insight.audit import PYTHON
+from jobqueue.store.bulk.operation_documents import UNREADABLE
 from jobqueue.store.mongo.driver import WriteError
 from tests.support import night
 from tests.support.factories import claim
@@ -90,7 +92,20 @@ async def test_a_spoilt_document_stops_no_page(idle_runtime: Runtime, client: Cl
 
 
 @pytest.mark.parametrize(
-    ("field", "odd"), [("filter", "{}x"), ("filter", "[]"), ("scope", {}), ("all", 1), ("changes", 5), ("pace", "x")]
+    ("field", "odd"),
+    [
+        *(
+            ("filter", "{}x"),
+            ("filter", "[]"),
+            ("filter", "{}"),
+            ("scope", {}),
+            ("all", 1),
+            ("changes", 5),
+            ("pace", "x"),
+        ),
+        *(("scope.meta", [["user", Regex(".*")]]), ("scope.meta", {}), ("position", 5), ("position", GONE)),
+        *(("insertAt", FAR), ("insertAt", GONE)),
+    ],
 )
 async def test_a_spoilt_operation_changes_no_job_and_fails(
     idle_runtime: Runtime, client: Client, field: str, odd: Any
@@ -98,12 +113,73 @@ async def test_a_spoilt_operation_changes_no_job_and_fails(
     await send(client, "POST", "/v1/jobs", {"type": "a", "queue": "q"})
     begun = await send(client, "POST", "/v1/jobs/kill", {"filter": {"queue": "q"}})
     operations = idle_runtime.database.collection("operations")
-    await operations.update_one({}, {"$set": {field: odd, "state": "running", "endAt": None}})
+    await operations.update_one({}, change(field, odd))
     assert await idle_runtime.operations.carry_on()
     shown = await send(client, "GET", f"/v1/operations/{begun['id']}")
     assert (shown["state"], shown["action"]) == (Stage.FAILED, Action.UNKNOWN)
-    assert "cannot be read" in shown["error"]
+    assert shown["error"] == UNREADABLE
     assert await idle_runtime.jobs.collection.count_documents({"state": "killed"}) == 0
+
+
+@pytest.mark.parametrize(
+    ("body", "field", "odd"),
+    [({"trial": 1}, "trial", GONE), ({"trial": 1}, "done", "odd"), ({"dataPatch": {"a": 1}}, "dataPatch", None)],
+)
+async def test_a_careful_requeue_without_its_rules_requeues_no_job(
+    idle_runtime: Runtime, client: Client, body: Document, field: str, odd: Any
+) -> None:
+    job = await send(client, "POST", "/v1/jobs", {"type": "a", "queue": "q"})
+    await send(client, "POST", f"/v1/jobs/{job['id']}/kill", {})
+    begun = await send(client, "POST", "/v1/jobs/requeue", {"filter": {"queue": "q"}, **body})
+    await idle_runtime.database.collection("operations").update_one({}, change(field, odd))
+    assert await idle_runtime.operations.carry_on()
+    shown = await send(client, "GET", f"/v1/operations/{begun['id']}")
+    assert (shown["state"], shown["action"]) == (Stage.FAILED, Action.UNKNOWN)
+    assert await idle_runtime.jobs.collection.count_documents({"state": "killed"}) == 1
+
+
+@pytest.mark.parametrize(
+    ("field", "odd"),
+    [
+        *(("ending", odd) for odd in (5, {}, {"state": "running"})),
+        *((name, odd) for name in ("done", "skipped", "failed", "failures") for odd in ("odd", {"a": 1})),
+    ],
+)
+async def test_an_operation_with_a_spoilt_end_or_number_changes_no_job_and_fails(
+    idle_runtime: Runtime, client: Client, field: str, odd: Any
+) -> None:
+    job = await send(client, "POST", "/v1/jobs", {"type": "a", "queue": "q"})
+    begun = await send(client, "POST", "/v1/jobs/kill", {"filter": {"queue": "q"}})
+    operations = idle_runtime.database.collection("operations")
+    # One job was chosen when its holder died.
+    await operations.update_one({}, {"$set": {"chosen": [ObjectId(job["id"])], field: odd}})
+    while await idle_runtime.operations.carry_on():
+        pass
+    [stored] = [stored async for stored in operations.find()]
+    assert not {"ending", "lease"} & stored.keys()
+    assert (stored["state"], stored["error"]) == ("failed", UNREADABLE)
+    assert (await send(client, "GET", f"/v1/operations/{begun['id']}"))["state"] == "failed"
+    assert await idle_runtime.jobs.collection.count_documents({"state": "killed"}) == 0
+
+
+async def test_a_spoilt_operation_is_not_resumed(idle_runtime: Runtime, client: Client) -> None:
+    await send(client, "POST", "/v1/jobs", {"type": "a", "queue": "q"})
+    begun = await send(client, "POST", "/v1/jobs/requeue", {"filter": {"queue": "q"}, "stopAfter": 1})
+    await send(client, "POST", f"/v1/operations/{begun['id']}/stop", {})
+    await idle_runtime.database.collection("operations").update_one({}, change("stopAfter", GONE))
+    reply = await client.post(f"/v1/operations/{begun['id']}/resume", json={})
+    assert (reply.status, UNREADABLE in await reply.text()) == (409, True)
+
+
+async def test_a_spoilt_operation_holds_up_no_erasure(idle_runtime: Runtime, client: Client) -> None:
+    await send(client, "POST", "/v1/jobs/kill", {"filter": {"meta.user": 1}})
+    await idle_runtime.operations.carry_on()
+    operations = idle_runtime.database.collection("operations")
+    await operations.update_one({}, {"$set": {"failures": [5, {"id": None}], "failedAgain": "odd"}})
+    erasure = await send(client, "POST", "/v1/erase", {"meta": {"user": 1}})
+    while await idle_runtime.operations.carry_on():
+        pass
+    assert (await send(client, "GET", f"/v1/operations/{erasure['id']}"))["state"] == "finished"
 
 
 async def test_an_operation_of_a_newer_version_waits_for_it(idle_runtime: Runtime, client: Client) -> None:
@@ -116,14 +192,27 @@ async def test_an_operation_of_a_newer_version_waits_for_it(idle_runtime: Runtim
 
 
 @pytest.mark.parametrize(
-    ("field", "odd"), [("queues", "q"), ("queues", None), ("meta", {}), ("meta", [{"path": 5}]), ("expiresAt", "never")]
+    ("field", "odd"),
+    [
+        *(("queues", "q"), ("queues", None), ("queues", GONE), ("meta", {}), ("meta", [{"path": 5}]), ("meta", GONE)),
+        *(("meta.0.value", Regex(".*")), ("meta.0.value", {"$exists": True}), ("meta.0.value", GONE)),
+        *(("meta.0.path", path) for path in ("", "$where", "a.$b", "x" * 300)),
+        *(("expiresAt", "never"), ("expiresAt", GONE), ("revokedAt", GONE)),
+    ],
 )
 async def test_a_spoilt_token_may_do_nothing(idle_runtime: Runtime, field: str, odd: Any) -> None:
     await idle_runtime.access.create(roles=["admin"], queues=["q"], meta=[("user", 1)], by=PYTHON)
     tokens = idle_runtime.database.collection("tokens")
-    await tokens.update_one({}, {"$set": {field: odd}})
+    await tokens.update_one({}, change(field, odd))
     [token] = await idle_runtime.access.store.all()
     assert token.roles == frozenset()
+
+
+async def test_a_token_with_a_spoilt_digest_has_no_secret(idle_runtime: Runtime) -> None:
+    await idle_runtime.access.create(roles=["admin"], queues=[], meta=[], by=PYTHON)
+    await idle_runtime.database.collection("tokens").update_one({}, change("digest", "\u00fc"))
+    [token] = await idle_runtime.access.store.all()
+    assert not token.has_secret("x")
 
 
 async def write(runtime: Runtime, client: Client) -> None:
@@ -140,6 +229,11 @@ async def send(client: Client, method: str, path: str, body: Any = None) -> Any:
     reply = await client.request(method, path, json=body)
     assert reply.status < 300, (path, await reply.text())
     return await reply.json()
+
+
+def change(field: str, odd: Any) -> Document:
+    """Return the update of another tool that spoils a field."""
+    return {"$unset": {field: ""}} if odd is GONE else {"$set": {field: odd}}
 
 
 def places(document: Document) -> Iterator[Place]:

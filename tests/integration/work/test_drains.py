@@ -16,6 +16,7 @@ from jobqueue.api.work.long_poll import LONG_POLL
 from jobqueue.domain.errors import ConflictError, NotFoundError
 from jobqueue.domain.insight.audit import Actor
 from jobqueue.services import application
+from tests.support.factories import add, claim
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -199,7 +200,10 @@ async def test_who_may_drain_which_worker(idle_runtime: Runtime, client: Client)
 
         assert [await ask(limited, name, "drain") for name in ("own", "both", "theirs")] == [200, 403, 404]
         assert await ask(limited, "own", "resume") == 200
-        assert [await ask(token, "own", "drain") for token in (of_one, reader)] == [403, 403]
+        assert [await ask(token, "own", "drain") for token in (of_one, reader)] == [404, 403]
+        await add(idle_runtime, queue="files", meta={"user_id": 7})
+        await claim(idle_runtime, "files", "own")
+        assert await ask(of_one, "own", "drain") == 403
     # A process of an older version, and one that is gone, cannot be told.
     for name, fields in (("old", {}), ("silent", {"drains": True})):
         at = (await idle_runtime.database.clock.now()) - timedelta(minutes=2 if name == "silent" else 0)

@@ -11,6 +11,7 @@ from jobqueue.domain.insight.audit import Actor
 from jobqueue.domain.jobs.states import State
 from jobqueue.domain.work.failure import FailureQuery
 from jobqueue.store.bulk import failure_statements, operation_statements, selection
+from jobqueue.store.mongo.tolerant import number
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 ID = "a" * 24
@@ -30,8 +31,9 @@ def test_only_what_nobody_holds_is_taken_for_half_a_minute() -> None:
 def test_what_was_done_is_counted_and_crossed_off_at_once() -> None:
     failures = [{"id": ID, "reason": "$set"}]
     ((stage, changed),) = operation_statements.count(Tally(done=3, skipped=1, failures=failures))[0].items()
-    assert (stage, changed["chosen"], changed["done"]) == ("$set", [], {"$add": ["$done", 3]})
-    assert (changed["skipped"], changed["failed"]) == ({"$add": ["$skipped", 1]}, {"$add": ["$failed", 1]})
+    assert (stage, changed["chosen"], changed["done"]) == ("$set", [], {"$add": [number("$done", 0), 3]})
+    for name in ("skipped", "failed"):
+        assert changed[name] == {"$add": [number(f"${name}", 0), 1]}
     assert changed["failures"]["$slice"][0]["$concatArrays"][1] == {"$literal": failures}
 
 

@@ -50,6 +50,7 @@ class Act:
         limited: what visitors who are limited to a queue, and to a value of meta, can expect of a thing within that.
         answers: visitors who only answer, and who only add, may do it, too.
         of_nothing: it makes something, and so has no foreign subject.
+        hides: visitors who are limited to a value of meta do not find what is foreign.
     """
 
     subject: str
@@ -58,6 +59,7 @@ class Act:
     limited: tuple[str, str] = (MAY, MAY)
     answers: bool = False
     of_nothing: bool = False
+    hides: bool = False
 
 
 ACTS: Final = {
@@ -92,8 +94,8 @@ ACTS: Final = {
         limited=(MAY, TOLD),
         of_nothing=True,
     ),
-    "/workers/{name}/drain": Act(subject="/workers", thing="works", limited=(MAY, TOLD)),
-    "/workers/{name}/resume": Act(subject="/workers", thing="drains", limited=(MAY, TOLD)),
+    "/workers/{name}/drain": Act(subject="/workers", thing="works", limited=(MAY, TOLD), hides=True),
+    "/workers/{name}/resume": Act(subject="/workers", thing="drains", limited=(MAY, TOLD), hides=True),
     "/operations/{id}/stop": Act(subject="/operations/{id}", thing="running", limited=(HIDDEN, HIDDEN)),
     "/operations/{id}/resume": Act(subject="/operations/{id}", thing="stopped", limited=(HIDDEN, HIDDEN)),
     "/tokens/new": Act(subject="/tokens", thing="token", typed={"name": "x", "role.read": "1"}, limited=(TOLD, TOLD)),
@@ -119,7 +121,7 @@ _QUIET: Final = ("workers", "streams", "tokens")
 def expected(act: Act, visitor: str, owner: str) -> str:
     if visitor in _LIMITED:
         within = act.limited[_LIMITED.index(visitor)]
-        return within if owner == OWNED or within == TOLD else HIDDEN
+        return within if owner == OWNED or (within == TOLD and not act.hides) else HIDDEN
     return MAY if visitor == "admin" or (act.answers and visitor in {"decider", "adder"}) else TOLD
 
 
@@ -188,6 +190,9 @@ class House:
         for thing in ("works", "drains"):
             note(thing, name=f"{owner}-{thing}")
             self.runtime.registry.heard(f"{owner}-{thing}", owner, ("a",))
+            # A visitor who is limited to a value of meta sees the workers of its own jobs.
+            runs = await add(self.runtime, thing, **own | {"queue": f"{owner}-{thing}"})
+            assert await self.runtime.work.claim(runs.queue, [thing], worker=f"{owner}-{thing}") is not None
         await self.runtime.registry.run_once()
         await self.runtime.drains.drain(f"{owner}-drains", by=BY)
         for thing in ("runs-now", "goes-on", "stands", "edits", "ends"):
