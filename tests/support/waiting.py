@@ -25,16 +25,23 @@ async def eventually(look: Callable[[], T], *, within: float = 20, every: float 
 async def eventually(look: Callable[[], Any], *, within: float = 20, every: float = 0.01) -> Any:
     """Return the value of a look as soon as it is true; a plain or an async function may look.
 
+    Args:
+        look: takes a look.
+        within: seconds of a quiet machine.
+        every: seconds between the first looks; later ones are up to five times as far apart, as a look costs something.
+
     Raises:
         TimeoutError: it is not within as many seconds of a quiet machine.
     """
+    pause = every
     async with asyncio.timeout(within * SLOWNESS):
         while True:
             seen = look()
             result = await seen if inspect.isawaitable(seen) else seen
             if result:
                 return result
-            await asyncio.sleep(every)
+            await asyncio.sleep(pause)
+            pause = min(pause * 1.2, every * 5)
 
 
 def has_nothing_to_do(dispatcher: Dispatcher) -> bool:

@@ -40,12 +40,14 @@ Job = dict[str, Any]
 def until(look: Callable[[], T], accept: Callable[[T], object]) -> T:
     """Return the value of a look as soon as it is acceptable."""
     deadline = time.monotonic() + _LIMIT
+    pause = 0.02
     while True:
         seen = look()
         if accept(seen):
             return seen
         assert time.monotonic() < deadline, f"still not: {str(seen)[:3000]}"
-        time.sleep(0.02)
+        time.sleep(pause)
+        pause = min(pause * 1.2, 0.15)
 
 
 class Stage:
