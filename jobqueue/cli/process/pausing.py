@@ -55,7 +55,7 @@ def change_all(
         body: of each request.
 
     Returns:
-        The exit code: that of the first error, if there is one.
+        The exit code: of the error that ended the command, else of the first error about one of them.
     """
     changed: list[dict[str, Any]] = []
     codes: list[int] = []
@@ -76,7 +76,7 @@ def change_all(
     try:
         with_api(options, lambda api: _each(api, kind, is_meant, change))
     except JobQueueError as error:
-        codes.append(errors.report(error))
+        codes.insert(0, errors.report(error))
     if as_json:
         output.print_json({"items": changed})
     elif not changed and not codes:
