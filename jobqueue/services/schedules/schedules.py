@@ -113,14 +113,24 @@ class Schedules:
         await self.check(schedule)
 
         def want(before: StoredSchedule | None, now: datetime) -> StoredSchedule:
-            if before is not None and not is_within(before, scope):
-                raise ForbiddenError("a schedule of this name belongs to others")
+            _check_scope(before, scope)
             return _planned(schedule, before, now)
 
         before, after = await self._change(schedule.name, "put", want, by, only)
         if after is None:
             raise ChangedMeanwhileError("schedule", schedule.name)
         return after, before is None
+
+    async def would(self, schedule: Schedule, *, only: Preconditions = NONE, scope: Scope = EVERYTHING) -> None:
+        """Make sure that `put` would take a schedule, and change nothing.
+
+        Raises:
+            ChangedMeanwhileError, ForbiddenError, InvalidInputError: as `put`.
+        """
+        await self.check(schedule)
+        before = await self.store.find(schedule.name)
+        _check_scope(before, scope)
+        only.check("schedule", schedule.name, before.tag if before else "", exists=before is not None)
 
     async def check(self, schedule: Schedule) -> None:
         """Make sure that the jobs of a schedule would be taken.
@@ -226,6 +236,12 @@ def is_within(stored: StoredSchedule, scope: Scope) -> bool:
     """Return true if a schedule makes jobs within a scope; an unreadable one is only in the scope of everything."""
     job = stored.schedule.job if stored.schedule is not None else None
     return scope.is_everything or (job is not None and scope.holds(job))
+
+
+def _check_scope(before: StoredSchedule | None, scope: Scope) -> None:
+    """Refuse to replace a schedule outside of a scope."""
+    if before is not None and not is_within(before, scope):
+        raise ForbiddenError("a schedule of this name belongs to others")
 
 
 class Scheduler:
