@@ -86,12 +86,14 @@ async def test_only_what_was_shown_is_saved(client: Client, idle_runtime: Runtim
     form = await opened(client, EDIT)
     same = await page(client, EDIT, form)
     assert "Nothing differs" in words(same)
+    assert "It is paused" not in words(same)
     assert not same.select("button[name=do]")
     looked = await page(client, EDIT, form | {"cron": "", "every": "5400", "paused": "1"})
     changes = words(first(looked, "#changes"))
     assert 'cron "30 2 * * 1-5" null' in changes
     assert "every null 5400" in changes
     assert "paused false true" in changes
+    assert "It is paused: it makes none of these" in words(first(looked, "#starts"))
     # An edit after the look is shown before it is saved.
     digest = str(first(looked, "button[name=do]")["value"])
     other = await page(client, EDIT, fields(first(looked, "main form")) | {"every": "7200", "do": digest})
