@@ -65,7 +65,8 @@ class Drains:
         async with self._audit.noting(("worker", name), "undrain", by) as note:
             note.discarded = not await self._store.undo(name)
         worker = await self._worker(name, scope)
-        if worker.draining is not None:
+        # Somebody may have drained it again.
+        if worker.draining is not None and worker.draining.leaving:
             raise ConflictError(f"worker {name} has finished its jobs, and leaves")
         return worker
 

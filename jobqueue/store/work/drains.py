@@ -102,4 +102,5 @@ def read(document: Mapping[str, Any] | None) -> Drain | None:
         since=date_or_none(stored.get("since")) or EPOCH,
         by=str(stored.get("by")),
         queues=tuple(map(str, queues)) if isinstance(queues, list) else (),
+        leaving="leaving" in stored,
     )

@@ -195,6 +195,26 @@ async def test_a_block_that_begins_during_a_drain_claims_nothing(working: Workin
     assert len(registry._held) == 1, "blocks that are over are forgotten"
 
 
+async def test_an_undo_that_somebody_drains_after_is_no_conflict(
+    idle_runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    idle_runtime.registry.heard("w1", "files", None)
+    await idle_runtime.registry.run_once()
+    drains, store = idle_runtime.drains, idle_runtime.registry._store.drains
+    await drains.drain("w1", by=ANN)
+    undo = store.undo
+
+    async def undone_and_drained(name: str) -> bool:
+        undone = await undo(name)
+        await store.begin(name, "bob")
+        return undone
+
+    monkeypatch.setattr(drains._store, "undo", undone_and_drained)
+    seen = await drains.undo("w1", by=ANN)
+    assert seen.draining is not None
+    assert seen.draining.by == "bob"
+
+
 async def test_drains_that_another_tool_has_spoilt_are_none(idle_runtime: Runtime) -> None:
     workers = idle_runtime.database.collection("workers")
     idle_runtime.registry.heard("w1", "files", None)
@@ -273,7 +293,7 @@ async def test_who_may_drain_which_worker(idle_runtime: Runtime, client: Client)
             await idle_runtime.drains.drain(name, by=ANN)
     assert (await client.post("/v1/workers/old/drain")).status == 409
     # A process that was killed during its drain does not come back, and one that has decided to leave goes on.
-    drain = {"id": "1", "leaving": True}
+    drain: dict[str, Any] = {"id": "1", "leaving": True}
     await workers.update_one({"_id": "silent"}, {"$set": {"drain": drain}})
     with pytest.raises(ConflictError, match="silent"):
         await idle_runtime.drains.undo("silent", by=ANN)
