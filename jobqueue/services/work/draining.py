@@ -60,6 +60,11 @@ class Draining:
         self._drain = drain
         self._hold(holds=True)
 
+    @property
+    def is_begun(self) -> bool:
+        """True from the start of a drain until it is over or undone."""
+        return self._drain is not None
+
     def begun(self, dispatcher: Dispatcher) -> None:
         """Keep a dispatcher that begins during a drain from claims."""
         if self._drain is not None:

@@ -107,9 +107,6 @@ class WorkerRegistry:
         """Renew all registrations; return the seconds until the next look if there was no worker yet."""
         posts: dict[str, Sequence[Registration]] = {}
         is_there = any(dispatcher.is_there or dispatcher.running for _, dispatcher in self._held)
-        if self.is_signed and (self.draining.is_over or not is_there):
-            await self.leave()
-            self.draining.end()
         mine = [
             Registration(
                 queue=lane.queue, types=lane.types, excluded=lane.excluded, schemas=await self._schemas(lane.schemas())
@@ -118,8 +115,14 @@ class WorkerRegistry:
             if dispatcher.is_running
             for lane in lanes()
         ]
+        # A process that stops or drains claims nothing, and still runs what it has claimed.
+        stays = bool(mine) or self.draining.is_begun or any(dispatcher.is_busy for _, dispatcher in self._held)
+        if self.is_signed and (self.draining.is_over or not is_there):
+            await self.leave()
+            self.draining.end()
+        elif self.is_signed and not stays:
+            self.is_signed = not await self._store.leave_undrained(self._name)
         if is_there and (mine or self.is_signed):
-            # A process that stops claims nothing, and still runs what it has claimed.
             posts[self._name] = mine
         recent = time.monotonic() - _REMEMBERED_SECONDS
         self._asked = {key: at for key, at in self._asked.items() if at > recent}

@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
+from unittest.mock import Mock
 
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
@@ -18,6 +19,7 @@ from jobqueue.domain.insight.audit import Actor
 from jobqueue.services import application
 from jobqueue.services.application import Runtime
 from jobqueue.services.work import worker_registry
+from jobqueue.services.work.lanes import Lane
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -227,6 +229,27 @@ async def test_drains_that_another_tool_has_spoilt_are_none(idle_runtime: Runtim
         assert drained.draining is not None, spoilt
         assert (drained.draining.by, drained.draining.queues) == ("ann", ("files",))
         assert (await idle_runtime.drains.undo("w1", by=ANN)).draining is None, spoilt
+
+
+async def test_a_process_that_serves_nothing_any_more_is_no_worker(idle_runtime: Runtime) -> None:
+    lanes = [Lane(queue="q", types=None, processor=Mock())]
+    dispatcher, registry = idle_runtime.dispatcher(lambda: lanes), idle_runtime.registry
+    workers = idle_runtime.database.collection("workers")
+    task = asyncio.create_task(dispatcher.run())
+    await eventually(lambda: dispatcher.is_running)
+    lane = lanes.pop()
+    for lanes[:], seen in (([lane], 1), ([], 0), ([lane], 1)):
+        await registry.run_once()
+        assert await workers.count_documents({}) == seen
+    # One that is drained stays until it leaves.
+    await idle_runtime.drains.drain(idle_runtime.name, by=ANN)
+    lanes.clear()
+    await registry.run_once()
+    assert await workers.count_documents({"drain.by": "ann"}) == 1
+    await dispatcher.left()
+    await registry.run_once()
+    assert await workers.count_documents({}) == 0
+    await task
 
 
 async def test_what_outlasts_the_grace_goes_back_uncounted(
