@@ -87,8 +87,13 @@ def kept(present: Any, *, is_told: bool) -> dict[str, Any]:
 
 
 def _has_left(present: Any) -> dict[str, Any]:
-    """Return the expression that tells that a worker was told of its drain long ago."""
-    return {"$lt": [{"$ifNull": [f"${FIELD}.toldAt", present]}, {"$subtract": [present, _LEFT_MS]}]}
+    """Return the expression that tells that a worker was told of its drain long ago.
+
+    A date far ahead of the present is older: the server's clock was set back.
+    """
+    told_at = f"${FIELD}.toldAt"
+    dated = {"$cond": [{"$eq": [{"$type": told_at}, "date"]}, told_at, present]}
+    return {"$gt": [{"$abs": {"$subtract": [present, dated]}}, _LEFT_MS]}
 
 
 def read(document: Mapping[str, Any] | None) -> Drain | None:

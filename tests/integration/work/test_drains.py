@@ -229,6 +229,16 @@ async def test_drains_that_another_tool_has_spoilt_are_none(idle_runtime: Runtim
         assert drained.draining is not None, spoilt
         assert (drained.draining.by, drained.draining.queues) == ("ann", ("files",))
         assert (await idle_runtime.drains.undo("w1", by=ANN)).draining is None, spoilt
+    now = await idle_runtime.database.clock.now()
+    for told, seen in (
+        ("x", {"w1"}),
+        (now, {"w1"}),
+        (now - timedelta(hours=1), set()),
+        (now + timedelta(hours=1), set()),
+    ):
+        # The clock of the server may be set back.
+        await workers.update_one({"_id": "w1"}, {"$set": {"drain": {"id": "1", "toldAt": told}}})
+        assert set(await idle_runtime.registry._store.drains.of(["w1"])) == seen, told
 
 
 async def test_a_process_that_serves_nothing_any_more_is_no_worker(idle_runtime: Runtime) -> None:
