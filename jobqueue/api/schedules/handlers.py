@@ -59,7 +59,7 @@ async def put(request: web.Request) -> web.Response:
     schedule = replace(schedule, job=(await admitted(request, [schedule.job]))[0])
     service, scope = request.app[RUNTIME].schedules, caller(request).scope
     if request[QUERY]["dry_run"]:
-        await service.check(schedule)
+        await service.would(schedule, only=preconditions(request), scope=scope)
         return web.Response(status=204)
     stored, is_new = await service.put(schedule, by=actor(request), only=preconditions(request), scope=scope)
     return await _answer(request, stored, status=201 if is_new else 200)

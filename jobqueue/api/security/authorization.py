@@ -35,6 +35,8 @@ _SHARED: Final = (
 """Paths about whole queues, or about everything."""
 _BY_KEY: Final = "/v1/queues/{queue}/keys/{key}"
 """The beginning of paths about one job, which their handlers check."""
+_PREVIEW: Final = "/v1/schedules/{name}/preview"
+"""The path of a schedule that need not be there."""
 _GLOBAL: Final = ("/v1/alerts", "/v1/audit", "/metrics", "/v1/tokens", "/v1/erase")
 
 
@@ -98,7 +100,11 @@ async def _check_queue(request: web.Request, scope: Scope) -> None:
 async def _check_schedule(request: web.Request, scope: Scope) -> None:
     name = check_queue(request.match_info["name"], "schedule")
     # PUT may create a schedule: its handler checks the present one.
-    if request.method != hdrs.METH_PUT and not await request.app[RUNTIME].scope_checks.has_schedule(name, scope):
+    if request.method == hdrs.METH_PUT or await request.app[RUNTIME].scope_checks.has_schedule(name, scope):
+        return
+    resource = request.match_info.route.resource
+    is_preview = resource is not None and resource.canonical == _PREVIEW
+    if not is_preview or await request.app[RUNTIME].schedules.store.find(name) is not None:
         raise NotFoundError("schedule", name)
 
 

@@ -94,7 +94,8 @@ class LongPoll:
             WorkerDrainedError: somebody has drained the worker.
             DatabaseError: as `Attempts.attempt`.
         """
-        self._check_drain(request)
+        if await self._runtime.registry.is_drained(request.worker):
+            raise WorkerDrainedError(request.worker)
         self._runtime.registry.heard(request.worker, request.queue, request.types)
         if request.wait <= 0 or self._closing:
             return None if self._closing else _claimed(await self._first_attempt(request))

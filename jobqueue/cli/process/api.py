@@ -66,6 +66,12 @@ class Api(Calls):
         asked = {**(query or {}), **({"wait": wait} if wait else {})}
         return (await self._send("GET", *parts, query=pairs(asked), wait=wait)).body
 
+    async def tagged(self, *parts: str) -> tuple[Any, str | None]:
+        """Return a document and its entity tag; a proxy may have taken that away, or have made it weak."""
+        reply = await self._send("GET", *parts)
+        tag = reply.headers.get("ETag")
+        return reply.body, None if tag is None else tag.removeprefix("W/")
+
     async def post(
         self,
         *parts: str,
@@ -73,6 +79,7 @@ class Api(Calls):
         safe: bool = False,
         keyed: bool = False,
         wait: float = 0,
+        match: str | None = None,
     ) -> Any:
         """Act, and return the document of the reply.
 
@@ -82,9 +89,14 @@ class Api(Calls):
             safe: a repetition has no further effect.
             keyed: make a repetition have none.
             wait: seconds that the server may take besides the usual ones.
+            match: the tag that the resource must have, as `tagged` returns it.
+
+        Raises:
+            ChangedMeanwhileError: it has another one.
         """
         body = {} if body is None else body
-        return (await self._send("POST", *parts, body=body, safe=safe, keyed=keyed, wait=wait)).body
+        headers = {} if match is None else {"If-Match": match}
+        return (await self._send("POST", *parts, body=body, safe=safe, keyed=keyed, wait=wait, headers=headers)).body
 
     async def put(
         self, *parts: str, body: Mapping[str, Any], query: Mapping[str, Any] | None = None, safe: bool = False

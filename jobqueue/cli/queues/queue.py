@@ -15,6 +15,7 @@ from jobqueue.cli.render.options import command_options
 from jobqueue.cli.render.tables import Column
 from jobqueue.domain.access.masking import MASK
 from jobqueue.domain.jobs.checks import check_queue
+from jobqueue.domain.queues.queue import check_reason
 from jobqueue.domain.work.processing import LONGEST_PING
 
 if TYPE_CHECKING:
@@ -102,14 +103,14 @@ def test_webhook(name: str, kind: str, *, as_json: bool, **options: Any) -> int:
 @click.option("--all", "every", is_flag=True, help="Each queue that is configured or has jobs and is not paused yet.")
 @click.option("--reason", help="For people: why it is paused.")
 @command_options
-def pause(name: str | None, *, every: bool, reason: str | None, as_json: bool, **options: Any) -> None:
+def pause(name: str | None, *, every: bool, reason: str | None, as_json: bool, **options: Any) -> int:
     """Pause a queue: workers claim no more of its jobs."""
     check_choice(name, every=every, kind="queue")
-    body = {"reason": reason} if reason else None
+    body = None if reason is None else {"reason": check_reason(reason)}
     if name is not None:
         _set_paused(name, options, paused=True, as_json=as_json, body=body)
-        return
-    change_all("queues", "pause", options, is_meant=lambda view: not view["paused"], as_json=as_json, body=body)
+        return errors.OK
+    return change_all("queues", "pause", options, is_meant=lambda view: not view["paused"], as_json=as_json, body=body)
 
 
 @queue.command(epilog=errors.epilog("queue resume media", 'queue resume --all --reason "restored from a backup"'))
@@ -117,19 +118,21 @@ def pause(name: str | None, *, every: bool, reason: str | None, as_json: bool, *
 @click.option("--all", "every", is_flag=True, help="Each queue that is paused.")
 @click.option("--reason", help="Of --all: only queues that were paused for this reason.")
 @command_options
-def resume(name: str | None, *, every: bool, reason: str | None, as_json: bool, **options: Any) -> None:
+def resume(name: str | None, *, every: bool, reason: str | None, as_json: bool, **options: Any) -> int:
     """Resume a queue: workers claim its jobs again. Its circuit breakers close."""
     check_choice(name, every=every, kind="queue")
     if name is not None:
         if reason is not None:
             raise click.UsageError("--reason goes with --all")
         _set_paused(name, options, paused=False, as_json=as_json)
-        return
+        return errors.OK
+    if reason is not None:
+        check_reason(reason)
 
     def is_meant(view: Mapping[str, Any]) -> bool:
         return bool(view["paused"]) and reason in {None, view["pauseReason"]}
 
-    change_all("queues", "resume", options, is_meant=is_meant, as_json=as_json)
+    return change_all("queues", "resume", options, is_meant=is_meant, as_json=as_json)
 
 
 @queue.command(epilog=errors.epilog())

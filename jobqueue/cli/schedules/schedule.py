@@ -134,13 +134,13 @@ def run(name: str, *, as_json: bool, **options: Any) -> None:
 @click.argument("name", shell_complete=complete.schedules, required=False)
 @click.option("--all", "every", is_flag=True, help="Each schedule that is not paused yet.")
 @command_options
-def pause(name: str | None, *, every: bool, as_json: bool, **options: Any) -> None:
+def pause(name: str | None, *, every: bool, as_json: bool, **options: Any) -> int:
     """Pause a schedule: it makes no jobs."""
     check_choice(name, every=every, kind="schedule")
     if name is not None:
         _set_paused(name, options, paused=True, as_json=as_json)
-        return
-    change_all("schedules", "pause", options, is_meant=lambda view: view.get("paused") is False, as_json=as_json)
+        return errors.OK
+    return change_all("schedules", "pause", options, is_meant=lambda view: view.get("paused") is False, as_json=as_json)
 
 
 @schedule.command(epilog=errors.epilog())

@@ -27,10 +27,13 @@ _SHOWN = 3
 def drain(worker: str, *, undo: bool, as_json: bool, **options: Any) -> None:
     """Drain a worker: it claims no more jobs, finishes what it runs, and leaves.
 
-    WORKER is its name as `jobqueue workers` shows it, or the beginning of only one. The worker sees this within five
-    seconds. Jobs that still run after its --drain-timeout go back to their queues, uncounted. Its process then exits
-    with code 0; a program with a JobQueue of its own goes on without working.
+    WORKER is its name as `jobqueue workers` shows it, or the beginning of only one, which cuts no number: 774 does not
+    stand for 7741. The worker sees this within five seconds. Jobs that still run after its --drain-timeout go back to
+    their queues, uncounted. Its process then exits with code 0; a program with a JobQueue of its own goes on without
+    working.
     """
+    if not worker:
+        raise InvalidInputError({"worker": ["must not be empty"]})
 
     async def use(api: Api) -> dict[str, Any]:
         name = await _name(api, worker)
@@ -44,10 +47,16 @@ def drain(worker: str, *, undo: bool, as_json: bool, **options: Any) -> None:
 
 async def _name(api: Api, given: str) -> str:
     names = [str(each["name"]) for each in await api.items("workers", most=_MOST)]
-    found = [name for name in names if name.startswith(given)]
+    found = [name for name in names if _begins(name, given)]
     if given in names or not found:
         return given
     if len(found) > 1:
         some = ", ".join(found[:_SHOWN])
         raise InvalidInputError({"worker": [f"begins the names of {len(found)} workers, such as {some}"]})
     return found[0]
+
+
+def _begins(name: str, given: str) -> bool:
+    """Return True if a name begins with a text that ends within no number: the worker of another pid is another one."""
+    rest = name.removeprefix(given)
+    return name.startswith(given) and not (given[-1].isdigit() and rest[:1].isdigit())

@@ -84,7 +84,8 @@ async def _answer(
 def _payload(request: web.Request, content: bytes) -> StreamReader:
     if not content:
         return EMPTY_PAYLOAD
-    reader = StreamReader(request.protocol, _LIMIT, loop=asyncio.get_running_loop())
+    # More than twice the limit would pause the connection of the visitor, whose request has been read already.
+    reader = StreamReader(request.protocol, max(_LIMIT, len(content)), loop=asyncio.get_running_loop())
     reader.feed_data(content)
     reader.feed_eof()
     return reader

@@ -76,8 +76,9 @@ async def _load(view: View, *, is_new: bool) -> dict[str, Any]:
     )
     return shown(view, form) | {
         "confirm": looked["digest"] if looked and differences else "",
-        "looked": looked and preview_text(looked["starts"], view.preferences),
+        "looked": looked and preview_text(looked["starts"], view.now, view.preferences),
         "is_same": bool(looked) and not differences,
+        "is_paused": looked is not None and looked["body"]["paused"],
         "changes_title": "This changes" if it.name else "This is stored",
     }
 

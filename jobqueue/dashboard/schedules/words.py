@@ -79,7 +79,7 @@ def schedule_text(schedule: Mapping[str, Any], now: datetime, preferences: Prefe
         word=word,
         times=times_in_words(schedule) if is_readable else "",
         zone=city(name) if schedule.get("cron") else "",
-        next_runs=[run_time(moment, zone, preferences, form) for moment in runs],
+        next_runs=[run_time(moment, zone, preferences, form, now) for moment in runs],
         change=on_next_change(schedule["cron"], name, now) if schedule.get("cron") else "",
         last_runs=list(reversed(schedule["lastRuns"])),
         schedule=schedule,
@@ -96,7 +96,7 @@ class PreviewText:
     change: str
 
 
-def preview_text(preview: Mapping[str, Any], preferences: Preferences) -> PreviewText:
+def preview_text(preview: Mapping[str, Any], now: datetime, preferences: Preferences) -> PreviewText:
     """Return a preview of the API for people."""
     name = preview["timezone"]
     change, moments = preview["clockChange"], [texts.parsed(start["at"]) for start in preview["starts"]]
@@ -104,12 +104,12 @@ def preview_text(preview: Mapping[str, Any], preferences: Preferences) -> Previe
     form = _form(runs)
     told = ""
     if change is not None:
-        first = datetime.fromisoformat(change["starts"][0]) if change["starts"] else None
-        told = _told_change(datetime.fromisoformat(change["day"]), change["clock"], first)
+        starts = [datetime.fromisoformat(start) for start in change["starts"]]
+        told = _told_change(datetime.fromisoformat(change["day"]), change["clock"], starts)
     return PreviewText(
         times=times_in_words(preview),
         zone=city(name) if preview["cron"] else "",
-        runs=[run_time(moment, zone_of(name) or UTC, preferences, form) for moment in runs],
+        runs=[run_time(moment, zone_of(name) or UTC, preferences, form, now) for moment in runs],
         change=told,
     )
 
@@ -168,14 +168,18 @@ def _listed(words: Sequence[str]) -> str:
     return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))
 
 
-def run_time(moment: datetime, zone: tzinfo, preferences: Preferences, form: str) -> RunTime:
-    """Return a run in the zone of its schedule and in that of the visitor, as ``form`` writes times."""
+def run_time(moment: datetime, zone: tzinfo, preferences: Preferences, form: str, now: datetime) -> RunTime:
+    """Return a run in the zone of its schedule and in that of the visitor, as ``form`` writes times.
+
+    A run in another year than the present names its year.
+    """
     local, own = in_zone(moment, zone), preferences.local(moment)
     same = local.replace(tzinfo=None) == own.replace(tzinfo=None)
+    year = "" if local.year == in_zone(now, zone).year else f" {local.year}"
     text = f"{_day(own)} {own:{form}}" if own.date() != local.date() else f"{own:{form}}"
     return RunTime(
         at=moment.isoformat(),
-        local=f"{_day(local)} {local:{form}}",
+        local=f"{_day(local)}{year} {local:{form}}",
         own="" if same else f"{text} in {preferences.city}",
         change=_change(local.date(), zone) or ("" if same else _change(own.date(), preferences.zone)),
     )
@@ -189,12 +193,14 @@ def on_next_change(cron: str, zone_name: str, now: datetime) -> str:
         return ""
     if change is None:
         return ""
-    return _told_change(change.day, change.clock, change.starts[0] if change.starts else None)
+    return _told_change(change.day, change.clock, change.starts)
 
 
-def _told_change(day: date, clock: str, start: datetime | None) -> str:
+def _told_change(day: date, clock: str, starts: Sequence[datetime]) -> str:
     begins = f"{day.day} {day:%b %Y}: {_CLOCKS[clock]}"
-    return f"{begins}; no run that day" if start is None else f"{begins}; it runs at {start:%H:%M}"
+    if not starts:
+        return f"{begins}; no run that day"
+    return f"{begins}; it runs {'first ' if len(starts) > 1 else ''}at {starts[0]:{_form(starts)}}"
 
 
 def _form(runs: Sequence[datetime]) -> str:

@@ -63,7 +63,7 @@ def _why_not(worker: Mapping[str, Any], *, drains: bool) -> str:
         return "It drains already."
     if not drains and not worker["draining"]:
         return "Nobody has drained it."
-    if drains and worker["host"] is not None and not worker["alive"]:
+    if worker["host"] is not None and not worker["alive"]:
         return "It is silent: its process is gone, or cannot reach the database."
     return ""
 

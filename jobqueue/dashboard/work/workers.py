@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import re
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 _READ: Final = "200"
 _SHOWN: Final = 50
 _MOST_QUEUES: Final = 10
+_PLAIN: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9.:_-]*")
 _UNSERVED: Final = "no-worker"
 
 
@@ -42,6 +45,7 @@ async def _load(view: View) -> dict[str, Any]:
         "skip": skip,
         "further": skip + _SHOWN if skip + _SHOWN < len(ranked) else None,
         "following": workers["next"],
+        "runs_of": _runs_of,
     }
 
 
@@ -55,6 +59,12 @@ async def _unserved(view: View) -> list[dict[str, Any]]:
         for name, why in zip(queues, answers, strict=True)
         if why and _types(why["reasons"])
     ]
+
+
+def _runs_of(name: str) -> str:
+    """Return the search of the jobs that a worker runs; signs of the search in its name are none of the search."""
+    condition = f"claim.worker={name}" if _PLAIN.fullmatch(name) else json.dumps({"claim.worker": name})
+    return f"state=processing {condition}"
 
 
 def _types(reasons: Sequence[dict[str, Any]]) -> list[str]:

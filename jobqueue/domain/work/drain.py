@@ -20,12 +20,14 @@ class Drain:
         since: the date of the request.
         by: the name of the person.
         queues: the queues that the worker served then.
+        leaving: the worker has finished its jobs, and nobody can undo the drain any more.
     """
 
     id: str
     since: datetime
     by: str
     queues: tuple[str, ...] = ()
+    leaving: bool = False
 
 
 class WorkerDrainedError(JobQueueError):

@@ -37,7 +37,7 @@ async def preview(
     """
     problems: Problems = {}
     recurrence = gather(problems, read_recurrence, definition)
-    gather(problems, check_name, name, "name")
+    gather(problems, check_name, name)
     if not is_whole(count) or not 1 <= count <= MOST_STARTS:
         problems["count"] = [f"must be from 1 to {MOST_STARTS}"]
     if problems:

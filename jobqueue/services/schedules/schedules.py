@@ -23,7 +23,7 @@ from jobqueue.domain.errors import (
 from jobqueue.domain.insight.audit import AuditNote
 from jobqueue.domain.jobs import json_form
 from jobqueue.domain.schedules.declaration import digest, edited, merged
-from jobqueue.domain.schedules.schedule import Declared, Schedule, SkippedTick, StoredSchedule, due
+from jobqueue.domain.schedules.schedule import LATEST, Declared, Schedule, SkippedTick, StoredSchedule, due
 from jobqueue.journal import get_logger
 from jobqueue.services.queues.queues import somebody
 from jobqueue.store.documents.documents import tick_id
@@ -94,7 +94,8 @@ class Schedules:
     ) -> tuple[StoredSchedule, bool]:
         """Create or replace a schedule; the same definition again changes nothing.
 
-        The next tick is counted from now on if the definition has other times, or if the schedule was paused.
+        The next tick is counted from now on if the definition has other times, or if the schedule was paused. The job
+        of a tick that has just come is made as before.
 
         Args:
             schedule: the definition.
@@ -113,14 +114,24 @@ class Schedules:
         await self.check(schedule)
 
         def want(before: StoredSchedule | None, now: datetime) -> StoredSchedule:
-            if before is not None and not is_within(before, scope):
-                raise ForbiddenError("a schedule of this name belongs to others")
+            _check_scope(before, scope)
             return _planned(schedule, before, now)
 
         before, after = await self._change(schedule.name, "put", want, by, only)
         if after is None:
             raise ChangedMeanwhileError("schedule", schedule.name)
         return after, before is None
+
+    async def would(self, schedule: Schedule, *, only: Preconditions = NONE, scope: Scope = EVERYTHING) -> None:
+        """Make sure that `put` would take a schedule, and change nothing.
+
+        Raises:
+            ChangedMeanwhileError, ForbiddenError, InvalidInputError: as `put`.
+        """
+        await self.check(schedule)
+        before = await self.store.find(schedule.name)
+        _check_scope(before, scope)
+        only.check("schedule", schedule.name, before.tag if before else "", exists=before is not None)
 
     async def check(self, schedule: Schedule) -> None:
         """Make sure that the jobs of a schedule would be taken.
@@ -228,6 +239,12 @@ def is_within(stored: StoredSchedule, scope: Scope) -> bool:
     return scope.is_everything or (job is not None and scope.holds(job))
 
 
+def _check_scope(before: StoredSchedule | None, scope: Scope) -> None:
+    """Refuse to replace a schedule outside of a scope."""
+    if before is not None and not is_within(before, scope):
+        raise ForbiddenError("a schedule of this name belongs to others")
+
+
 class Scheduler:
     """Creates the jobs of schedules, one for each tick, in any number of processes at once.
 
@@ -315,13 +332,18 @@ def _planned(schedule: Schedule, before: StoredSchedule | None, now: datetime) -
     next_at = before.next_at
     if schedule.paused:
         next_at = None
-    elif old.paused or old.recurrence != schedule.recurrence:
+    elif old.paused or (old.recurrence != schedule.recurrence and not _is_due(next_at, now)):
         next_at = schedule.next_after(now, before.created_at)
     # Callers of this queue must not see the reason for which a job was skipped in another queue.
     skipped = before.last_skipped if old.job.queue == schedule.job.queue else None
     return replace(
         before, schedule=schedule, revision=before.revision + 1, changed_at=now, next_at=next_at, last_skipped=skipped
     )
+
+
+def _is_due(next_at: datetime | None, now: datetime) -> bool:
+    """Return true if the job of a tick is about to be made: a change of times does not lose it."""
+    return next_at is not None and now - LATEST <= next_at <= now
 
 
 def _with_declaration(

@@ -106,6 +106,11 @@ class Dispatcher:
         return not self._ended.is_set() and not self._stopping.is_set()
 
     @property
+    def is_gone(self) -> bool:
+        """True once the dispatcher has stopped, and all its jobs have ended."""
+        return self._ended.is_set() and self._stopping.is_set() and not self.is_busy
+
+    @property
     def is_busy(self) -> bool:
         """True while jobs are being claimed, run or recorded."""
         return bool(self._claiming or self._running or self._under_way)

@@ -60,6 +60,21 @@ class Draining:
         self._drain = drain
         self._hold(holds=True)
 
+    @property
+    def is_begun(self) -> bool:
+        """True from the start of a drain until it is over or undone."""
+        return self._drain is not None
+
+    def begun(self, dispatcher: Dispatcher) -> None:
+        """Keep a dispatcher that begins during a drain from claims."""
+        if self._drain is not None:
+            dispatcher.hold(holds=True)
+
+    def end(self) -> None:
+        """Forget the drain of a worker that has left."""
+        self.close()
+        self._drain, self.is_over = None, False
+
     def close(self) -> None:
         """End the wait for running jobs."""
         if self._task is not None:

@@ -46,8 +46,7 @@ class Drains:
             return worker
         if worker.host is not None and not worker.drains:
             raise ConflictError(f"worker {name} is of a version that knows no drains: stop its process")
-        if worker.host is not None and not worker.alive:
-            raise ConflictError(f"worker {name} is silent: its process is gone, or cannot reach the database")
+        _check_lives(worker)
         async with self._audit.noting(("worker", name), "drain", by) as note:
             note.discarded = not await self._store.begin(name, by.name)
         return await self._worker(name, scope)
@@ -57,15 +56,17 @@ class Drains:
 
         Raises:
             NotFoundError, ForbiddenError: as `drain`.
-            ConflictError: it is about to leave.
+            ConflictError: its process is silent, or is about to leave.
         """
         worker = await self._worker(name, scope)
         if worker.draining is None:
             return worker
+        _check_lives(worker)
         async with self._audit.noting(("worker", name), "undrain", by) as note:
             note.discarded = not await self._store.undo(name)
         worker = await self._worker(name, scope)
-        if worker.draining is not None:
+        # Somebody may have drained it again.
+        if worker.draining is not None and worker.draining.leaving:
             raise ConflictError(f"worker {name} has finished its jobs, and leaves")
         return worker
 
@@ -76,3 +77,8 @@ class Drains:
         if not scope.is_everything and (scope.meta or not all(map(scope.has_queue, worker.all_queues))):
             raise ForbiddenError(f"worker {name} also runs jobs that are not for this token")
         return worker
+
+
+def _check_lives(worker: WorkerView) -> None:
+    if worker.host is not None and not worker.alive:
+        raise ConflictError(f"worker {worker.name} is silent: its process is gone, or cannot reach the database")

@@ -66,11 +66,14 @@ class WorkerRegistry:
         self.is_signed = self._have_others = False
         self.drained: frozenset[str] = frozenset()
         self._told: set[str] = set()
+        self._known: set[str] = set()
         self.draining = Draining(store.drains, name, grace, lambda: [dispatcher for _, dispatcher in self._held])
 
     def hold(self, lanes: Callable[[], Sequence[Lane]], dispatcher: Dispatcher) -> None:
         """Register the lanes of a dispatcher while it runs."""
+        self._held = [held for held in self._held if not held[1].is_gone]
         self._held.append((lanes, dispatcher))
+        self.draining.begun(dispatcher)
 
     def heard(self, worker: str, queue: str, types: tuple[str, ...] | None) -> None:
         """Note that a polling worker has asked for a job."""
@@ -79,6 +82,18 @@ class WorkerRegistry:
         self._asked[key] = time.monotonic()
         if len(self._asked) > _MOST_REMEMBERED:
             self._asked.pop(next(iter(self._asked)))
+
+    async def is_drained(self, worker: str) -> bool:
+        """Tell whether a worker that asks for a job is to leave, as `is_told_to_leave`.
+
+        The database is asked about a worker that has not asked this process lately.
+        """
+        if worker not in self._known and worker not in self.drained:
+            if await self._store.drains.of([worker]):
+                self.drained |= {worker}
+            elif len(self._known) < _MOST_REMEMBERED:
+                self._known.add(worker)
+        return self.is_told_to_leave(worker)
 
     def is_told_to_leave(self, worker: str) -> bool:
         """Tell whether a worker that asks for a job is drained; then it is told so, and counts as gone."""
@@ -92,9 +107,6 @@ class WorkerRegistry:
         """Renew all registrations; return the seconds until the next look if there was no worker yet."""
         posts: dict[str, Sequence[Registration]] = {}
         is_there = any(dispatcher.is_there or dispatcher.running for _, dispatcher in self._held)
-        if self.is_signed and (self.draining.is_over or not is_there):
-            await self.leave()
-            self.draining.is_over = False
         mine = [
             Registration(
                 queue=lane.queue, types=lane.types, excluded=lane.excluded, schemas=await self._schemas(lane.schemas())
@@ -103,8 +115,14 @@ class WorkerRegistry:
             if dispatcher.is_running
             for lane in lanes()
         ]
+        # A process that stops or drains claims nothing, and still runs what it has claimed.
+        stays = bool(mine) or self.draining.is_begun or any(dispatcher.is_busy for _, dispatcher in self._held)
+        if self.is_signed and (self.draining.is_over or not is_there):
+            await self.leave()
+            self.draining.end()
+        elif self.is_signed and not stays:
+            self.is_signed = not await self._store.leave_undrained(self._name)
         if is_there and (mine or self.is_signed):
-            # A process that stops claims nothing, and still runs what it has claimed.
             posts[self._name] = mine
         recent = time.monotonic() - _REMEMBERED_SECONDS
         self._asked = {key: at for key, at in self._asked.items() if at > recent}
@@ -117,6 +135,7 @@ class WorkerRegistry:
             posts, process=self._name, about=self._about, schedules=self.schedules, told=told
         )
         self.drained = frozenset(drains) - {self._name}
+        self._known = set(posts) - self.drained
         if self._name in posts:
             self.draining.follow(drains.get(self._name))
         self.is_signed = self.is_signed or self._name in posts

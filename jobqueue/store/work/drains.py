@@ -46,8 +46,10 @@ class DrainStore:
             "by": {"$literal": by},
             "queues": {"$setUnion": [{"$ifNull": ["$posts.queue", []]}, []]},
         }
-        guard = {"_id": name, FIELD: {"$exists": False}}
-        return bool((await self._workers.update_one(guard, [{"$set": {FIELD: drain}}])).modified_count)
+        # Another tool may have spoilt the field.
+        guard = {"_id": name, "$expr": {"$ne": [{"$type": f"${FIELD}.id"}, "string"]}}
+        whole = {FIELD: {"$mergeObjects": [drain]}}
+        return bool((await self._workers.update_one(guard, [{"$set": whole}])).modified_count)
 
     @guarded
     async def undo(self, name: str) -> bool:
@@ -63,8 +65,10 @@ class DrainStore:
 
     @guarded
     async def of(self, names: Sequence[str]) -> dict[str, Drain]:
-        """Return the drains of some workers by name."""
-        found = self._workers.find({"_id": {"$in": list(names)}, FIELD: {"$exists": True}}, {FIELD: 1})
+        """Return the drains of some workers by name; that of a worker that polled and has left is none."""
+        is_there = {"$not": [_has_left(self._clock.present)]}
+        query = {"_id": {"$in": list(names)}, FIELD: {"$exists": True}, "$expr": is_there}
+        found = self._workers.find(query, {FIELD: 1})
         drains = {str(document["_id"]): read(document) async for document in found}
         return {name: drain for name, drain in drains.items() if drain is not None}
 
@@ -79,20 +83,29 @@ def kept(present: Any, *, is_told: bool) -> dict[str, Any]:
     if is_told:
         told = {"$mergeObjects": [f"${FIELD}", {"toldAt": present}]}
         return {FIELD: {"$cond": [{"$eq": [{"$type": f"${FIELD}"}, "object"]}, told, "$$REMOVE"]}}
-    left_at = {"$subtract": [present, _LEFT_MS]}
-    has_left = {"$lt": [{"$ifNull": [f"${FIELD}.toldAt", present]}, left_at]}
-    return {FIELD: {"$cond": [has_left, "$$REMOVE", f"${FIELD}"]}}
+    return {FIELD: {"$cond": [_has_left(present), "$$REMOVE", f"${FIELD}"]}}
+
+
+def _has_left(present: Any) -> dict[str, Any]:
+    """Return the expression that tells that a worker was told of its drain long ago.
+
+    A date far ahead of the present is older: the server's clock was set back.
+    """
+    told_at = f"${FIELD}.toldAt"
+    dated = {"$cond": [{"$eq": [{"$type": told_at}, "date"]}, told_at, present]}
+    return {"$gt": [{"$abs": {"$subtract": [present, dated]}}, _LEFT_MS]}
 
 
 def read(document: Mapping[str, Any] | None) -> Drain | None:
-    """Return the drain in the document of a worker; a spoilt one counts as a drain of nobody."""
+    """Return the drain in the document of a worker; one without an id, which another tool has spoilt, is none."""
     stored = None if document is None else document.get(FIELD)
-    if not isinstance(stored, dict):
+    if not isinstance(stored, dict) or not isinstance(stored.get("id"), str):
         return None
     queues = stored.get("queues")
     return Drain(
-        id=str(stored.get("id")),
+        id=stored["id"],
         since=date_or_none(stored.get("since")) or EPOCH,
         by=str(stored.get("by")),
         queues=tuple(map(str, queues)) if isinstance(queues, list) else (),
+        leaving="leaving" in stored,
     )

@@ -143,6 +143,12 @@ class WorkerStore:
         await self.collection.delete_many({"_id": {"$in": list(names)}})
 
     @guarded
+    async def leave_undrained(self, name: str) -> bool:
+        """Forget a worker that has left, and return True; one with a drain, which it has to read, stays."""
+        deleted = await self.collection.delete_one({"_id": name, drains.FIELD: {"$exists": False}})
+        return deleted.deleted_count > 0
+
+    @guarded
     async def alive(self) -> list[Worker]:
         """Return the workers whose last sign is at most `ALIVE_SECONDS` old.
 

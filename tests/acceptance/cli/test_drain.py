@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from pymongo import MongoClient
 
 from jobqueue import JobQueue
 from tests.acceptance.cli.cli_process import Cli, eventually
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from jobqueue import Job
+    from tests.acceptance.cli.conftest import Here
 
 _APP = """
 import asyncio, pathlib
@@ -75,6 +78,21 @@ async def test_a_drained_worker_finishes_and_leaves_and_the_other_goes_on(cli: C
         assert cli.run("drain", name.rpartition(":")[0]).code == 0, "by the beginning of its name"
         assert server.ended()[0] == 0
         assert [worker.name for worker in await jobs.workers()] == [holders[1]]
+
+
+def test_the_beginning_of_a_name_cuts_no_number(here: Here, mongo_url: str, db_name: str) -> None:
+    names = ["h:774:aa", "h:7741:bb", "h:7741:bc", "x/y?z", "%2F", "<img>", "-v"]
+    with MongoClient[dict[str, Any]](mongo_url) as client:
+        workers = client[db_name]["workers"]
+        workers.insert_many([{"_id": name, "posts": [], "at": datetime.now(UTC)} for name in names])
+        for given, code in {"": 2, "h:7741": 2, "h": 2, "h:77": 4, "h:7": 4, "%": 0, "x/y?z": 0, "<": 0}.items():
+            ran = here.run("drain", given)
+            assert (ran.code, len(ran.err.splitlines())) == (code, int(code > 0)), (given, ran)
+        assert here.run("drain", "h:774").out == "h:774:aa drains, and still runs 0 jobs\n"
+        assert here.run("drain", "--", "-v").code == 0
+        drained = {each["_id"] for each in workers.find({"drain": {"$exists": True}})}
+        assert drained == {"h:774:aa", "x/y?z", "%2F", "<img>", "-v"}
+        assert here.run("drain", "x/y?z", "--undo").out == "x/y?z claims jobs again\n"
 
 
 async def started(jobs: JobQueue, job_id: str) -> Job:

@@ -99,6 +99,20 @@ async def test_only_other_times_move_the_next_tick(bench: Bench) -> None:
     assert in_zone.created_at == made.created_at
 
 
+async def test_a_change_of_times_keeps_the_tick_that_is_due(bench: Bench) -> None:
+    await bench.put()
+    bench.move(seconds=60.4)
+    changed = await bench.put(recurrence=Cron(text="0 9 * * *", timezone="America/New_York"))
+    assert changed.next_at == START + MINUTE
+    await bench.scheduler.run_once()
+    assert await bench.ticks() == [1]
+    assert (await bench.document())["nextAt"] == datetime(2026, 7, 1, 13, tzinfo=UTC)
+    # A tick of long ago does not come back with other times.
+    bench.move(hours=2)
+    later = await bench.put(recurrence=Every(seconds=3600))
+    assert later.next_at == START + timedelta(hours=3)
+
+
 async def test_a_definition_comes_back_as_it_was_given(bench: Bench) -> None:
     job: dict[str, Any] = {
         "data": {"a.b": 1, "": None},

@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
+from unittest.mock import Mock
 
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
@@ -16,6 +17,9 @@ from jobqueue.api.work.long_poll import LONG_POLL
 from jobqueue.domain.errors import ConflictError, NotFoundError
 from jobqueue.domain.insight.audit import Actor
 from jobqueue.services import application
+from jobqueue.services.application import Runtime
+from jobqueue.services.work import worker_registry
+from jobqueue.services.work.lanes import Lane
 from tests.support.factories import add, claim
 from tests.support.waiting import eventually
 
@@ -25,7 +29,6 @@ if TYPE_CHECKING:
     from aiohttp import web
 
     from jobqueue import ActiveJob
-    from jobqueue.services.application import Runtime
     from jobqueue.settings import Settings
 
     Client = TestClient[web.Request, web.Application]
@@ -76,6 +79,35 @@ async def test_a_worker_that_polls_is_told_and_another_one_is_not(client: Client
     assert await poll(client, "w1") == 204
     await registry.run_once()
     assert (await (await client.get("/v1/workers/w1")).json())["draining"] is None
+
+
+async def test_a_worker_that_has_not_asked_for_long_is_told_by_any_process(
+    client: Client, idle_runtime: Runtime, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry = idle_runtime.registry
+    assert await poll(client, "w1") == 204
+    await registry.run_once()
+    # Its job takes longer than a server remembers who has asked.
+    monkeypatch.setattr(worker_registry, "_REMEMBERED_SECONDS", 0)
+    await registry.run_once()
+    await client.post("/v1/workers/w1/drain")
+    await registry.run_once()
+    other = await Runtime.open(settings)
+    try:
+        async with TestClient(TestServer(make_app(other))) as server:
+            assert [await poll(each, "w1") for each in (server, client)] == [410, 410]
+            await registry.run_once()
+            await registry.run_once()
+            assert [await poll(each, "w1", wait=60) for each in (server, client)] == [410, 410]
+            # Half a minute later a worker of this name is another one.
+            for each in (other.registry, registry, other.registry, registry):
+                await each.run_once()
+            workers = idle_runtime.database.collection("workers")
+            late = {"$dateSubtract": {"startDate": "$$NOW", "unit": "second", "amount": 31}}
+            await workers.update_one({"_id": "w1"}, [{"$set": {"drain.toldAt": late}}])
+            assert [await poll(each, "w1") for each in (server, client)] == [204, 204]
+    finally:
+        await other.close()
 
 
 async def _waits(client: Client) -> bool:
@@ -145,6 +177,92 @@ async def test_a_drained_program_finishes_its_jobs_and_goes_on(working: Working,
     assert [entry["action"] async for entry in entries] == ["drain", "undrain", "drain"]
 
 
+async def test_a_block_that_begins_during_a_drain_claims_nothing(working: Working, idle_runtime: Runtime) -> None:
+    queue = working.queue
+    async with queue.working(concurrency=1):
+        first = await queue.add("wait", queue="files")
+        name = await working.name()
+        await eventually(lambda: working.started == [first.id])
+        await idle_runtime.drains.drain(name, by=ANN)
+        registry = (await queue.open()).registry
+        await eventually(lambda: not registry._held[0][1].is_running)
+        async with queue.working() as late:
+            assert not late.is_running
+            second = await queue.add("wait", queue="files")
+            working.go_on.set()
+            await late.left()
+        await eventually(lambda: _is_gone(queue, name))
+    assert [str((await queue.get(job.id)).state) for job in (first, second)] == ["success", "pending"]
+    async with queue.working():
+        assert (await queue.wait(second.id, 30)).state == "success"
+    assert len(registry._held) == 1, "blocks that are over are forgotten"
+
+
+async def test_an_undo_that_somebody_drains_after_is_no_conflict(
+    idle_runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    idle_runtime.registry.heard("w1", "files", None)
+    await idle_runtime.registry.run_once()
+    drains, store = idle_runtime.drains, idle_runtime.registry._store.drains
+    await drains.drain("w1", by=ANN)
+    undo = store.undo
+
+    async def undone_and_drained(name: str) -> bool:
+        undone = await undo(name)
+        await store.begin(name, "bob")
+        return undone
+
+    monkeypatch.setattr(drains._store, "undo", undone_and_drained)
+    seen = await drains.undo("w1", by=ANN)
+    assert seen.draining is not None
+    assert seen.draining.by == "bob"
+
+
+async def test_drains_that_another_tool_has_spoilt_are_none(idle_runtime: Runtime) -> None:
+    workers = idle_runtime.database.collection("workers")
+    idle_runtime.registry.heard("w1", "files", None)
+    await idle_runtime.registry.run_once()
+    for spoilt in (None, "x", 7, [], [{"id": "1"}], {}, {"leaving": True}, {"id": 7, "leaving": True}):
+        await workers.update_one({"_id": "w1"}, {"$set": {"drain": spoilt}})
+        await idle_runtime.registry.run_once()
+        assert (await idle_runtime.drains.undo("w1", by=ANN)).draining is None
+        drained = await idle_runtime.drains.drain("w1", by=ANN)
+        assert drained.draining is not None, spoilt
+        assert (drained.draining.by, drained.draining.queues) == ("ann", ("files",))
+        assert (await idle_runtime.drains.undo("w1", by=ANN)).draining is None, spoilt
+    now = await idle_runtime.database.clock.now()
+    for told, seen in (
+        ("x", {"w1"}),
+        (now, {"w1"}),
+        (now - timedelta(hours=1), set()),
+        (now + timedelta(hours=1), set()),
+    ):
+        # The clock of the server may be set back.
+        await workers.update_one({"_id": "w1"}, {"$set": {"drain": {"id": "1", "toldAt": told}}})
+        assert set(await idle_runtime.registry._store.drains.of(["w1"])) == seen, told
+
+
+async def test_a_process_that_serves_nothing_any_more_is_no_worker(idle_runtime: Runtime) -> None:
+    lanes = [Lane(queue="q", types=None, processor=Mock())]
+    dispatcher, registry = idle_runtime.dispatcher(lambda: lanes), idle_runtime.registry
+    workers = idle_runtime.database.collection("workers")
+    task = asyncio.create_task(dispatcher.run())
+    await eventually(lambda: dispatcher.is_running)
+    lane = lanes.pop()
+    for lanes[:], seen in (([lane], 1), ([], 0), ([lane], 1)):
+        await registry.run_once()
+        assert await workers.count_documents({}) == seen
+    # One that is drained stays until it leaves.
+    await idle_runtime.drains.drain(idle_runtime.name, by=ANN)
+    lanes.clear()
+    await registry.run_once()
+    assert await workers.count_documents({"drain.by": "ann"}) == 1
+    await dispatcher.left()
+    await registry.run_once()
+    assert await workers.count_documents({}) == 0
+    await task
+
+
 async def test_what_outlasts_the_grace_goes_back_uncounted(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, idle_runtime: Runtime
 ) -> None:
@@ -211,8 +329,12 @@ async def test_who_may_drain_which_worker(idle_runtime: Runtime, client: Client)
         with pytest.raises(ConflictError, match="no drains" if name == "old" else "silent"):
             await idle_runtime.drains.drain(name, by=ANN)
     assert (await client.post("/v1/workers/old/drain")).status == 409
-    # A process that has decided to leave is not called back.
-    await workers.update_one({"_id": "silent"}, {"$set": {"drain": {"id": "1", "leaving": True}}})
+    # A process that was killed during its drain does not come back, and one that has decided to leave goes on.
+    drain: dict[str, Any] = {"id": "1", "leaving": True}
+    await workers.update_one({"_id": "silent"}, {"$set": {"drain": drain}})
+    with pytest.raises(ConflictError, match="silent"):
+        await idle_runtime.drains.undo("silent", by=ANN)
+    await workers.update_one({"_id": "silent"}, [{"$set": {"at": "$$NOW"}}])
     with pytest.raises(ConflictError, match="leaves"):
         await idle_runtime.drains.undo("silent", by=ANN)
 

@@ -55,6 +55,15 @@ def test_runs_are_told_in_the_zone_of_the_schedule_and_of_the_visitor() -> None:
     assert (at_home.next_runs[0].own, at_home.zone) == ("", "Berlin")
 
 
+def test_a_run_in_another_year_names_it() -> None:
+    given = schedule("2026-12-31T23:30:00Z", "2028-02-29T00:00:00Z", cron="0 0 29 2 *", timezone=BERLIN)
+    now = datetime(2026, 12, 31, 22, 30, tzinfo=UTC)
+    runs = schedule_text(given, now, Preferences(zone_name="UTC")).next_runs
+    assert [run.local for run in runs] == ["Fri 1 Jan 2027 00:30", "Tue 29 Feb 2028 01:00"]
+    often = schedule_text(schedule(cron="15 1,9 * * *", timezone=BERLIN), now, Preferences())
+    assert often.change == "28 Mar 2027: clocks go forward; it runs first at 01:15"
+
+
 def test_days_on_which_clocks_change_are_marked() -> None:
     now = datetime(2027, 3, 26, tzinfo=UTC)
     runs = ("2027-03-27T01:30:00Z", "2027-03-28T01:00:00Z", "2027-03-29T00:30:00Z")

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from jobqueue.api.jobs.new_jobs import new_job
+from jobqueue.domain.insight.audit import Actor
+from jobqueue.domain.schedules import schedule as schedules
 from tests.support.browser.forms import PAGE, fields, opened, send
 from tests.support.browser.html import first, parsed, words
 from tests.support.browser.visit import visitor
@@ -82,12 +86,14 @@ async def test_only_what_was_shown_is_saved(client: Client, idle_runtime: Runtim
     form = await opened(client, EDIT)
     same = await page(client, EDIT, form)
     assert "Nothing differs" in words(same)
+    assert "It is paused" not in words(same)
     assert not same.select("button[name=do]")
     looked = await page(client, EDIT, form | {"cron": "", "every": "5400", "paused": "1"})
     changes = words(first(looked, "#changes"))
     assert 'cron "30 2 * * 1-5" null' in changes
     assert "every null 5400" in changes
     assert "paused false true" in changes
+    assert "It is paused: it makes none of these" in words(first(looked, "#starts"))
     # An edit after the look is shown before it is saved.
     digest = str(first(looked, "button[name=do]")["value"])
     other = await page(client, EDIT, fields(first(looked, "main form")) | {"every": "7200", "do": digest})
@@ -138,6 +144,45 @@ async def test_every_mistake_is_told_at_its_field(client: Client) -> None:
     both = await page(client, NEW, form | {"every": "60"}, 422)
     assert "together with cron" in words(first(both, "main form"))
     assert (await client.get("/v1/schedules/x")).status == 404
+
+
+async def test_a_token_for_one_queue_makes_schedules_of_it(idle_runtime: Runtime) -> None:
+    _, own = await idle_runtime.access.create(roles=["admin"], queues=["own"], by=Actor(name="ann", via="http"))
+    others = {"every": 60, "job": {"type": "a", "queue": "theirs"}}
+    read = schedules.read("theirs", others, new_job)
+    await idle_runtime.schedules.put(read)
+    async with visitor(idle_runtime, open_to_all=False) as client:
+        await client.post("/login", data={"token": own}, headers={**PAGE, "Sec-Fetch-Site": "same-origin"})
+        form = await opened(client, NEW) | {"cron": "30 2 * * *", "job.type": "a", "job.queue": "own"}
+        taken = await page(client, NEW, form | {"name": "theirs"}, 403)
+        assert "belongs to others" in words(first(taken, "#trouble"))
+        assert fields(first(taken, "main form"))["cron"] == "30 2 * * *", "nothing typed is lost"
+        looked = await page(client, NEW, form | {"name": "mine"})
+        assert await saved(client, NEW, looked) == "/schedules?name=mine"
+        headers = {"Authorization": f"Bearer {own}"}
+        asked = [
+            (await client.post(f"/v1/schedules/{name}/preview", json={"every": 60}, headers=headers)).status
+            for name in ("mine", "absent", "theirs", "preview")
+        ]
+        assert asked == [200, 200, 404, 200]
+        assert (await client.get("/v1/schedules/preview", headers=headers)).status == 404
+        refused = await client.put(
+            "/v1/schedules/theirs?dryRun=true",
+            json={"every": 60, "job": {"type": "a", "queue": "own"}},
+            headers=headers,
+        )
+        assert refused.status == 403
+    assert (await idle_runtime.schedules.get("theirs")).schedule == read
+
+
+async def test_a_job_of_many_kilobytes_is_taken(client: Client) -> None:
+    form = await opened(client, NEW) | {"name": "large", "cron": "30 2 * * *", "job.type": "a"}
+    data = {"text": "<b>" * 100_000}
+    looked = await page(client, NEW, form | {"job.data": json.dumps(data)})
+    await saved(client, NEW, looked)
+    assert (await shown(client, "large"))["job"]["data"] == data
+    edit = await client.get("/schedules/large/edit", headers=PAGE)
+    assert "change it over the API" in words(parsed(await edit.text()))
 
 
 async def test_a_schedule_is_deleted_after_a_question(client: Client, idle_runtime: Runtime) -> None:

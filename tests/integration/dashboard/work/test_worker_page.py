@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from aiohttp.test_utils import TestClient, TestServer
+from yarl import URL
 
 from jobqueue.dashboard.app import make_app
 from tests.support.browser.html import first, parsed, words
@@ -41,3 +42,18 @@ async def test_what_is_wrong_with_workers_comes_first(idle_runtime: Runtime) -> 
     assert [words(first(row, "th")) for row in rows] == ["c-host:1", "a-host:1", "b-host:1"]
     assert words(first(rows[0], ".st")) == "silent"
     assert f"{running.id[-6:]} send for" in words(rows[2])
+
+
+async def test_all_jobs_of_a_worker_are_found_whatever_its_name(idle_runtime: Runtime) -> None:
+    for name in ("w-1:2", 'a"b, <i>c\\'):
+        for _ in range(6):
+            await add(idle_runtime, "send", queue="mail")
+            await claim(idle_runtime, "mail", worker=name)
+        idle_runtime.registry.heard(name, "mail", None)
+    await idle_runtime.registry.run_once()
+    async with TestClient(TestServer(make_app(idle_runtime))) as client:
+        page = parsed(await (await client.get("/workers", headers={"Accept": "text/html"})).text())
+        for row in page.select("tbody tr"):
+            [whole] = [link for link in row.select("a") if words(link) == "all 6"]
+            found = await client.get(URL(str(whole["href"]), encoded=True), headers={"Accept": "text/html"})
+            assert len(parsed(await found.text()).select("tbody tr[data-id]")) == 6, words(first(row, "th"))
