@@ -83,7 +83,7 @@ def test_what_is_no_backoff_is_refused_by_its_path(value: Any, path: str) -> Non
 
 
 def test_bounds_are_written_out() -> None:
-    with pytest.raises(InvalidInputError, match="backoff: must be from 0 to 315360000$"):
+    with pytest.raises(InvalidInputError, match=r"backoff: must be from 0 to 315360000$"):
         parse(-1)
 
 
