@@ -25,6 +25,9 @@ autodoc_typehints = "none"
 autodoc_class_signature = "separated"
 
 html_theme = "furo"
+html_static_path = ["static"]
+html_css_files = ["manual.css"]
+html_favicon = "../jobqueue/dashboard/static/icon.svg"
 html_title = f"jobqueue {release}"
 # Files that go into the manual as they are.
 html_extra_path = ["llms.txt"]

@@ -60,7 +60,7 @@ function answer(sent) {
       return [202, {}];
     case "order":
       return [200, order(job)];
-    case undefined: // no job but an alert
+    case undefined: // no job: an alert, or a ping
       console.log(sent.text ?? "");
       return [200, {}];
     default:

@@ -98,7 +98,7 @@ class Receiver:
                 return web.json_response({}, status=202)
             case "order":
                 return web.json_response(self._order(job))
-            case None:  # no job but an alert
+            case None:  # no job: an alert, or a ping
                 print(sent.get("text", ""), flush=True)
                 return web.json_response({})
         return web.json_response({"outcome": "die", "reason": f"no such type: {job.get('type')}"})

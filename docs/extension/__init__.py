@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-from docs.extension import command_pages, http_pages, navigation, schema_pages
+from docs.extension import command_pages, http_pages, navigation, schema_pages, tables
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -31,6 +31,8 @@ def filled(text: str) -> str:
 def setup(app: Sphinx) -> dict[str, Any]:
     """Make Sphinx fill pages as it reads them."""
     app.connect("source-read", _read)
+    app.connect("doctree-read", tables.label)
+    app.set_translator("html", tables.Translator)
     app.connect("html-page-context", navigation.use_titles, priority=400)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 

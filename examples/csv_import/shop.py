@@ -94,4 +94,7 @@ def main(command: str, *words: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:] or ["stock"])
+    try:
+        main(*sys.argv[1:] or ["stock"])
+    except (IndexError, ValueError, TypeError):
+        sys.exit(__doc__)

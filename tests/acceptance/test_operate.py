@@ -8,11 +8,10 @@ import re
 import shlex
 from typing import TYPE_CHECKING, Final
 
-import click
 import pytest
 
 from jobqueue import State
-from jobqueue.cli.main import cli, main
+from jobqueue.cli.main import main
 from jobqueue.domain.jobs.job import NewJob
 from jobqueue.domain.work.failure import FailureQuery
 from tests.support.docs.console import Command, commands
@@ -41,23 +40,6 @@ def typed(page: Path) -> Iterator[Command]:
             words = re.split(r" [|>] ", command.text)[0]
             if words.startswith("jobqueue "):
                 yield Command(words, [] if words != command.text else command.output)
-
-
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_command_is_one_of_this_version(page: Path) -> None:
-    for command in typed(page):
-        group: click.Command | None = cli
-        words = shlex.split(command.text)[1:]
-        while isinstance(group, click.Group) and words:
-            context = click.Context(group)
-            if group.get_command(context, words[0]) is None:
-                break
-            group = group.get_command(context, words.pop(0))
-        assert group is not None
-        assert group is not cli, command.text
-        known = {name for option in group.params for name in option.opts}
-        given = {word.split("=")[0] for word in words if word.startswith("--")}
-        assert given <= known, command.text
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -114,6 +114,8 @@ def of_http(error: web.HTTPException) -> Problem:
     slug, title = status.phrase.lower().replace(" ", "-"), status.phrase.capitalize()
     if allowed := error.headers.get("Allow"):
         return Problem(status, slug, title, f"this path takes {allowed.replace(',', ', ')}", {"Allow": allowed})
+    if status == HTTPStatus.NOT_FOUND:
+        return Problem(status, slug, title, "this server has no such path; GET / names all routes")
     return Problem(status, slug, title, status.description or status.phrase)
 
 

@@ -93,7 +93,8 @@ def test_webhook(name: str, kind: str, *, as_json: bool, **options: Any) -> int:
     body = {"type": kind}
     test = with_api(options, lambda api: api.post("queues", name, "test-webhook", body=body, wait=LONGEST_PING))
     error, status = test["error"], test["status"]
-    told = f"{status if error is None else error['message']} in {test['seconds'] * 1000:,.0f} ms"
+    took = f"{test['seconds'] * 1000:,.0f} ms"
+    told = f"{status} in {took}" if error is None else f"{error['message']} (after {took})"
     output.print_document(test, f"{told}\n{test['excerpt']}".rstrip(), as_json=as_json)
     return errors.OK if test["ok"] else errors.ERROR
 

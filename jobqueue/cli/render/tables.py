@@ -190,7 +190,8 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print a table of texts, whose last column takes several lines on a narrow terminal."""
     last = len(headings) - 1
     columns = [
-        Column(name=heading, cell=_item(number), answers=number == last) for number, heading in enumerate(headings)
+        Column(name=heading, heading=heading, cell=_item(number), answers=number == last)
+        for number, heading in enumerate(headings)
     ]
     print_rows(rows, View(columns=columns))
 

@@ -18,6 +18,7 @@ from jobqueue.domain.json_text import parse_json, scalar
 from jobqueue.domain.search.terms import AGO, UNITS
 
 EPOCH: Final = datetime.fromtimestamp(0, UTC)
+_WORD: Final = re.compile(r"[\w.@-]{1,40}")
 _LONGEST: Final = 100 * 365 * 86_400
 _FAMILY: Final = frozenset({"onComplete", "onSuccess", "onFailure"})
 _FIELDS: Final = {json_form.camel(name): name for name in NewJob.__dataclass_fields__}
@@ -39,7 +40,8 @@ class JsonText(click.ParamType[Any]):
         try:
             return JsonValue(parse_json(text))
         except ValueError as error:
-            self.fail(f"is not JSON: {error}", param, ctx)
+            hint = f"; a text has quotes of its own: '\"{text}\"'" if _WORD.fullmatch(text) else ""
+            self.fail(f"is not JSON: {error}{hint}", param, ctx)
 
 
 class Number(click.ParamType[Any]):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,6 +11,10 @@ from jobqueue.cli.process.session import with_api
 from jobqueue.cli.render import errors, output, values
 from jobqueue.cli.render.help import Command
 from jobqueue.cli.render.options import command_options
+from jobqueue.domain.errors import JobQueueError
+
+if TYPE_CHECKING:
+    from jobqueue.cli.process.api import Api
 
 
 @click.command(
@@ -31,6 +35,24 @@ def signal(job_id: str, name: str, value: Any, signal_id: str | None, *, as_json
 
     body = {"value": content, **({} if signal_id is None else {"id": signal_id})}
     place = ("jobs", job_id, "signals", name)
-    document = with_api(options, lambda api: api.post(*place, body=body, keyed=signal_id is None, safe=True))
+
+    async def send(api: Api) -> tuple[Any, list[str]]:
+        sent = await api.post(*place, body=body, keyed=signal_id is None, safe=True)
+        return sent, await _others(api, job_id, name)
+
+    document, others = with_api(options, send)
     text = f"{document['jobId']} {'had the signal already' if document['existed'] else 'signalled'}"
     output.print_document(document, text, as_json=as_json)
+    if others:
+        output.note(f"the job waits for {', '.join(others)}; it keeps {name} until it asks for that")
+
+
+async def _others(api: Api, job_id: str, name: str) -> list[str]:
+    """Return the signals for which the job waits if the name is none of them."""
+    try:
+        job = await api.get("jobs", job_id)
+    except JobQueueError:
+        # The signal is sent; a token may be allowed to send and not to read.
+        return []
+    names = (job.get("wait") or {}).get("signals") or []
+    return [] if name in names else names

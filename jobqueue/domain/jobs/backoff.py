@@ -111,5 +111,5 @@ def _number(value: object, path: str, low: float, high: float) -> float:
     if not is_number(value):
         raise InvalidInputError({path: ["must be a number"]})
     if not low <= value <= high:
-        raise InvalidInputError({path: [f"must be from {low:g} to {high:g}"]})
+        raise InvalidInputError({path: [f"must be from {low:.15g} to {high:.15g}"]})
     return value

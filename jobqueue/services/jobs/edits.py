@@ -88,7 +88,7 @@ class EditFollower:
                     self._own = EditProgress(position=position) if is_last and progress.walk is None else None
                     return True
         except EditsLostError as error:
-            log.info("walk over jobs started", error=str(error)[:200])
+            log.info("walk over jobs started", reason=str(error)[:200])
             await self._edits.begin(position)
             return False
 

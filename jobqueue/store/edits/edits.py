@@ -141,7 +141,7 @@ class EditStore:
             EditsLostError: the database does not know the changes since.
         """
         if not isinstance(position, str):
-            raise EditsLostError("there is no position")
+            raise EditsLostError("no position is kept yet: the database is new")
         is_known = position == self._stream_at
         try:
             ids, after = await self._read_on(position)

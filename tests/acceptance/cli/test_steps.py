@@ -153,7 +153,13 @@ def test_a_signal_is_sent_and_the_inbox_is_listed(here: Here, settings: Settings
     assert job.id in listed.out
     assert "waits for the signal approved" in listed.out
     assert "waits for the signal approved" in here("why", job.id).out
+    other = here("signal", job.id, "aproved", "true")
+    assert (other.out, other.err) == (
+        f"{job.id} signalled\n",
+        "the job waits for approved; it keeps aproved until it asks for that\n",
+    )
     sent = here("signal", job.id, "approved", '{"by": "ann"}', "--id", "1", "--json")
+    assert sent.err == ""
     assert json.loads(sent.out) == {"jobId": job.id, "id": "1", "name": "approved", "existed": False}
     assert here("signal", job.id, "approved", "--id", "1").out == f"{job.id} had the signal already\n"
     assert job.id not in here("list", "--waiting", "signal").out

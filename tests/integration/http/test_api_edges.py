@@ -105,6 +105,8 @@ async def test_every_refusal_is_a_problem(port: int) -> None:
         assert (status, headers["content-type"]) == (expected, "application/problem+json"), sent[:100]
         assert json.loads(body)["status"] == status
         assert (headers["server"], headers["x-content-type-options"]) == ("jobqueue", "nosniff")
+    _, _, body = await ask(port, request("GET", "/v1/job"))
+    assert json.loads(body)["detail"] == "this server has no such path; GET / names all routes"
     assert (await ask(port, request("GET", "/healthz")))[0] == 200
 
 

@@ -86,6 +86,13 @@ def test_no_command_is_a_question_for_help(capsys: pytest.CaptureFixture[str]) -
         (["ad"], "No such command 'ad'. Did you mean 'add'? (see jobqueue --help)"),
         (["add"], "say which TYPE of job to add, or --bulk FILE (see jobqueue add --help)"),
         (["add", "x", "{"], "Invalid value for '[DATA]': is not JSON: "),
+        (
+            ["add", "x", "yes"],
+            (
+                "Invalid value for '[DATA]': is not JSON: Expecting value: line 1 column 1 (char 0); "
+                "a text has quotes of its own: '\"yes\"' (see jobqueue add --help)"
+            ),
+        ),
         (["add", "x", "NaN"], "Invalid value for '[DATA]': is not JSON: NaN is not a JSON value"),
         (["add", "x", "@nowhere.json"], "nowhere.json cannot be read: No such file or directory"),
         (["add", "x", "[" * 100_000], "Invalid value for '[DATA]': is not JSON: nested too deeply"),

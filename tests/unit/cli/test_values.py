@@ -81,6 +81,8 @@ def test_what_is_wrong_about_a_job_is_told_by_its_path(given: Any, path: str) ->
 def test_text_cannot_command_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     tables.print_table(["A", "B"], [["x\x1b[2J", "é\n"], ["yy", "z"]])
     assert capsys.readouterr().out.splitlines() == ["A         B", "x\\x1b[2J  é\\n", "yy        z"]
+    tables.print_table(["RUN", "/a/file"], [["files", "7"]])
+    assert capsys.readouterr().out.splitlines() == ["RUN    /a/file", "files  7"]
     output.print_json({"k": "\x1b\x9b"}, indent=None)
     printed = capsys.readouterr().out
     assert printed == '{"k": "\\u001b\\u009b"}\n'

@@ -17,6 +17,7 @@ DOCS: Final = ROOT / "docs"
 GUIDES: Final = (
     *("index", "comparison", "jobs", "processing", "tasks", "steps", "workflows", "queues", "failures", "schedules"),
     *("history", "testing", "frameworks", "clients", "logs", "mistakes", "glossary", "assistants"),
+    *("guarantees", "access", "alerts", "erasure", "settings", "log-events", "deploy", "http-api"),
 )
 PAGES: Final = (
     ROOT / "README.md",

@@ -82,6 +82,11 @@ def test_what_is_no_backoff_is_refused_by_its_path(value: Any, path: str) -> Non
     assert list(caught.value.problems) == [path]
 
 
+def test_bounds_are_written_out() -> None:
+    with pytest.raises(InvalidInputError, match=r"backoff: must be from 0 to 315360000$"):
+        parse(-1)
+
+
 def test_a_fixed_wait_is_the_same_after_every_attempt() -> None:
     assert {FixedBackoff(60).seconds(attempt, chance=0.5) for attempt in (1, 2, 1000)} == {60}
 
