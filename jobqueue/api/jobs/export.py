@@ -6,19 +6,20 @@ line that says so, and a transfer that breaks off never looks whole: its last ch
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
-from aiohttp import hdrs, web
+from aiohttp import web
 
 from jobqueue.api.http.json_body import read_body
 from jobqueue.api.http.keys import RUNTIME
-from jobqueue.api.http.problems import ProblemError
+from jobqueue.api.jobs.download import send_parts
 from jobqueue.api.jobs.schemas import EXPORT_TYPES, ExportSchema
 from jobqueue.api.security.caller import caller, shown, slow_search_key
-from jobqueue.api.security.token_watch import watched
-from jobqueue.domain.errors import InvalidInputError, JobQueueError
+from jobqueue.domain.errors import BusyError, DatabaseUnavailableError, InvalidInputError
 from jobqueue.domain.search.csv_rows import COLUMNS, MOST_EXPORTED, cells, line
 from jobqueue.domain.search.search import search
 from jobqueue.journal import get_logger
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 AT_ONCE: Final = 500
+PAUSES: Final = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
+"""Seconds between the tries to read a page, when a part of the file is sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,28 +87,21 @@ async def send(
     first = await anext(found)
     response = web.StreamResponse(headers={"Content-Disposition": f'attachment; filename="jobs.{kind}"'})
     response.content_type, response.charset = EXPORT_TYPES[kind], "utf-8"
-    await response.prepare(request)
-    if request.method == hdrs.METH_HEAD:
-        return response
-    try:
-        async with watched(request, ending=True):
-            if kind == "csv":
-                await response.write(_row(head))
-            await response.write(_written(kind, first, row))
-            async for page in found:
-                await response.write(_written(kind, page, row))
-    except (JobQueueError, ProblemError) as error:
-        # Only an aborted transfer still shows the client that jobs are missing.
-        log.warning("export aborted", error=str(error))
-        if request.transport is not None:
-            request.transport.close()
-        return response
-    await response.write_eof()
-    return response
+
+    async def parts() -> AsyncIterator[bytes]:
+        if kind == "csv":
+            yield _row(head)
+        yield _written(kind, first, row)
+        async for page in found:
+            yield _written(kind, page, row)
+
+    return await send_parts(request, response, parts(), lambda reason: log.warning("export aborted", error=reason))
 
 
 async def pages(page: Callable[[str | None], Any], limit: int) -> AsyncIterator[ExportPage]:
     """Yield pages of jobs up to a limit; the last one says where the rest begins, if there are more jobs.
+
+    A page after the first one waits for a database that is away, and for searches of others, up to half a minute.
 
     Args:
         page: returns the jobs at a cursor, and the cursor of the next page.
@@ -113,12 +109,21 @@ async def pages(page: Callable[[str | None], Any], limit: int) -> AsyncIterator[
     """
     cursor, left = None, limit
     while True:
-        items, following = await page(cursor)
+        items, following = await (page(None) if cursor is None else _patiently(partial(page, cursor)))
         is_cut = len(items) > left or (len(items) == left and following is not None)
         yield ExportPage(items[:left], (following or cursor or "") if is_cut else None)
         cursor, left = following, left - len(items)
         if cursor is None or left <= 0:
             return
+
+
+async def _patiently(ask: Callable[[], Any]) -> Any:
+    for pause in PAUSES:
+        try:
+            return await ask()
+        except (BusyError, DatabaseUnavailableError):
+            await asyncio.sleep(pause)
+    return await ask()
 
 
 def _written(kind: str, page: ExportPage, row: Callable[[dict[str, Any]], list[str]]) -> bytes:

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import hdrs, web
 
 from jobqueue.api.http.json_reply import reply
 from jobqueue.api.http.keys import QUERY, RUNTIME
 from jobqueue.api.http.problems import ProblemError
+from jobqueue.api.jobs.download import send_parts
 from jobqueue.api.jobs.handlers import path_id
 from jobqueue.api.jobs.schemas import line_cursor
 from jobqueue.api.security.caller import caller
 from jobqueue.api.security.token_watch import watched
-from jobqueue.domain.errors import InvalidInputError, JobQueueError
+from jobqueue.domain.errors import InvalidInputError
 from jobqueue.domain.jobs import json_form
 from jobqueue.domain.work.logs import LogQuery, text
 from jobqueue.journal import get_logger
 from jobqueue.services.signals.log_signals import TooManyFollowingError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
 
 log = get_logger(__name__)
 _TEXT: Final = "text/plain"
@@ -91,22 +95,16 @@ async def _download(request: web.Request, job_id: str, query: LogQuery) -> web.S
             hdrs.CONTENT_DISPOSITION: f'attachment; filename="job-{job_id}.log"',
         }
     )
-    await response.prepare(request)
-    if request.method == hdrs.METH_HEAD:
-        return response
-    try:
-        async with watched(request, ending=True):
-            await response.write(_encoded(first))
-            async for part in parts:
-                await response.write(_encoded(part))
-    except (JobQueueError, ProblemError) as error:
-        # Only an aborted transfer still shows the client that lines are missing.
-        log.warning("log download aborted", job_id=job_id, error=str(error))
-        if request.transport is not None:
-            request.transport.close()
-        return response
-    await response.write_eof()
-    return response
+
+    async def encoded() -> AsyncIterator[bytes]:
+        yield _encoded(first)
+        async for part in parts:
+            yield _encoded(part)
+
+    def aborted(reason: str) -> None:
+        log.warning("log download aborted", job_id=job_id, error=reason)
+
+    return await send_parts(request, response, encoded(), aborted)
 
 
 def _encoded(part: Any) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import sys
@@ -93,17 +94,34 @@ def _opened(path: Path | None) -> Iterator[IO[str]]:
         click.ClickException: it cannot be written.
     """
     if path is None:
-        yield sys.stdout
+        yield _stdout()
         return
     try:
+        if path.exists() and not path.is_file() and not path.is_dir():
+            # A device or a pipe has to stay.
+            with path.open("w", encoding="utf-8", newline="") as device:
+                yield device
+            return
+        # A link goes on to lead to the file.
+        aim = path.resolve()
         # Only its owner can read it, as jobs may have secrets.
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, encoding="utf-8", newline="", delete=False) as made:
+        with tempfile.NamedTemporaryFile("w", dir=aim.parent, encoding="utf-8", newline="", delete=False) as made:
             try:
                 yield made
                 made.flush()
-                os.replace(made.name, path)  # noqa: PTH105 - the name is a text
+                os.replace(made.name, aim)  # noqa: PTH105 - the name is a text
             except BaseException:
                 Path(made.name).unlink(missing_ok=True)
                 raise
     except OSError as error:
         raise click.ClickException(f"{path} cannot be written: {error.strerror}") from None
+
+
+def _stdout() -> IO[str]:
+    """Return stdout, which takes all characters: a file is UTF-8 whatever the locale."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        if output.is_terminal(sys.stdout):
+            sys.stdout.reconfigure(errors="backslashreplace")
+        else:
+            sys.stdout.reconfigure(encoding="utf-8", newline="")
+    return sys.stdout

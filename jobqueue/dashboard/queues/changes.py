@@ -42,12 +42,34 @@ async def earlier(view: View, name: str, change_id: str) -> tuple[dict[str, Any]
     if not items or items[0]["id"] != change_id or not _is_known(items[0]):
         raise NotFoundError("change", change_id)
     change = items[0]
-    return change, {**DEFAULTS, **(change["before"] or {})}, {**DEFAULTS, **(change["after"] or {})}
+    return change, _whole(change["before"]), _whole(change["after"])
+
+
+def _whole(config: Mapping[str, Any] | None) -> dict[str, Any]:
+    given = config or {}
+    return {**DEFAULTS, **given, "processors": given.get("processors") or {}}
 
 
 def _is_known(change: Mapping[str, Any]) -> bool:
     """Tell whether the audit has the values of a change, which it leaves out if they are very large."""
-    return not change["unconfirmed"] and not any("omitted" in (change[name] or {}) for name in ("before", "after"))
+    return not change["unconfirmed"] and all(_is_readable(change[name]) for name in ("before", "after"))
+
+
+def _is_readable(config: Any) -> bool:
+    """Tell whether a configuration in the audit can be shown as a form: other tools may have changed it."""
+    if config is None:
+        return True
+    if not isinstance(config, dict) or "omitted" in config:
+        return False
+    processors = config.get("processors") or {}
+    return isinstance(processors, dict) and all(map(_is_processor, processors.values()))
+
+
+def _is_processor(value: Any) -> bool:
+    if not isinstance(value, dict):
+        return False
+    name = {"webhook": "url", "command": "name"}.get(str(value.get("kind")), "")
+    return isinstance(value.get(name), str)
 
 
 def _lines(change: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:

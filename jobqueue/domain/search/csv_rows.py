@@ -19,9 +19,10 @@ _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 def cells(names: Sequence[str]) -> Callable[[Mapping[str, Any]], list[str]]:
     """Return a function that returns the values of a job at paths, as cells."""
+    paths = [name.split(".") for name in names]
 
     def row(job: Mapping[str, Any]) -> list[str]:
-        return [cell(_at(job, name)) for name in names]
+        return [cell(_at(job, path)) for path in paths]
 
     return row
 
@@ -42,8 +43,10 @@ def line(values: Sequence[str]) -> str:
     return text.getvalue()
 
 
-def _at(job: Mapping[str, Any], path: str) -> Any:
-    value: Any = job
-    for step in path.split("."):
+def _at(value: Any, steps: Sequence[str]) -> Any:
+    """Return the value at a path; of a list, the values in its objects."""
+    for number, step in enumerate(steps):
+        if isinstance(value, list):
+            return [_at(item, steps[number:]) for item in value if isinstance(item, dict | list)]
         value = value.get(step) if isinstance(value, dict) else None
     return value

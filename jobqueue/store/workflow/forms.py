@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from jobqueue.store.mongo.database import Database
 
 BUSY: Final = timedelta(seconds=10)
-"""The time after which a form without an outcome counts as one that a dead server has left."""
+"""The time after which a form without an outcome counts as one that a dead server has left; servers renew it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +80,12 @@ class FormStore:
         left = {"_id": key, "holder": record.holder, "to": None}
         taken = await self.collection.update_one(left, {"$set": {"holder": holder, "busyTil": now + BUSY}})
         return FormRecord(holder=holder, is_new=True) if taken.modified_count else None
+
+    @guarded
+    async def keep(self, key: str, holder: str) -> None:
+        """Note that the holder still carries a form out."""
+        now = await self._clock.now()
+        await self.collection.update_one({"_id": key, "holder": holder, "to": None}, {"$set": {"busyTil": now + BUSY}})
 
     @guarded
     async def end(self, key: str, holder: str, to: str, *, was_shown: bool) -> None:

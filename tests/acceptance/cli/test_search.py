@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
@@ -96,9 +98,28 @@ def test_a_search_is_exported_to_a_file_that_is_whole(
     assert "more than these 2 jobs" in printed.err
     kept = (tmp_path / "jobs.csv").read_text()
     assert kept.splitlines() == ["type,meta.n,meta.t", "resize,0,'=1+2", "resize,1,'=1+2"]
+    # A link stays, and so does a pipe.
+    (tmp_path / "link.csv").symlink_to("jobs.csv")
+    assert main([*words[:-1], "link.csv", "--limit", "2"]) == 0
+    assert (tmp_path / "link.csv").is_symlink()
+    (tmp_path / "link.csv").unlink()
+    os.mkfifo(tmp_path / "pipe")
+    with ThreadPoolExecutor(1) as pool:
+        read = pool.submit((tmp_path / "pipe").read_text)
+        assert main([*words[:-1], "pipe", "--limit", "2"]) == 0
+        assert read.result() == kept
+    (tmp_path / "pipe").unlink()
     # One that is refused leaves the file alone, and nothing beside it.
     assert main([*words, "claim.token=x"]) == 2
     assert main(["export", "--limit", "0", "-o", "jobs.csv"]) == 2
     assert main(["export", "-o", "nowhere/jobs.csv"]) == 1
     assert (tmp_path / "jobs.csv").read_text() == kept
     assert [path.name for path in tmp_path.iterdir()] == ["jobs.csv"]
+
+
+def test_a_file_has_all_characters_whatever_the_locale(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert main(["add", "resize", "--meta", "t=\u202e\u00fc"]) == 0
+    with (tmp_path / "out").open("w", encoding="ascii") as out:
+        monkeypatch.setattr("sys.stdout", out)
+        assert main(["export", "--format", "csv", "--fields", "meta.t"]) == 0
+    assert (tmp_path / "out").read_bytes() == "meta.t\r\n\u202e\u00fc\r\n".encode()

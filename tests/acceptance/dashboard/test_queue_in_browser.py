@@ -134,3 +134,17 @@ async def test_a_webhook_is_tested_by_a_button(house: House, browser: Browser) -
         await axe.check_all(tab, "the answer to a ping")
         await tab.go("/queues/hooked/edit")
         await axe.check_all(tab, "the form of a queue with processors")
+
+
+async def test_no_page_of_a_long_name_is_wider_than_its_window(house: House, browser: Browser) -> None:
+    name = "w" * 100
+    hook = {"kind": "webhook", "url": f"https://example.com/{'path' * 40}"}
+    await house.runtime.queues.put(name, {"paused": True, "pauseReason": "y" * 200, "processors": {"t" * 100: hook}})
+    async with chromium.tab(browser, house.base, width=360) as tab:
+        for path in ("/queues", f"/queues/{name}", f"/queues/{name}/edit"):
+            await tab.go(path)
+            for width in (360, 1280):
+                await tab.page.set_viewport_size({"width": width, "height": 800})
+                wider = await tab.page.evaluate("document.documentElement.scrollWidth - innerWidth")
+                assert wider <= 0, (path, width, wider)
+            await tab.page.set_viewport_size({"width": 360, "height": 800})

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import io
 import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from aiohttp import ClientError
 from aiohttp.test_utils import TestClient, TestServer
 
 from jobqueue.api.app import make_app
-from jobqueue.api.jobs import export
+from jobqueue.api.jobs import download, export
+from jobqueue.domain.errors import BusyError, DatabaseUnavailableError
 from jobqueue.domain.insight.audit import Actor
 from tests.support.factories import add, claimed_job, finished_documents
+from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -91,3 +95,79 @@ async def test_wrong_input_is_told_before_a_file_begins(client: Client) -> None:
     ):
         told = json.loads(await exported(client, body, 422))
         assert told["errors"], body
+
+
+async def endless(*_: Any) -> AsyncIterator[export.ExportPage]:
+    while True:
+        yield export.ExportPage([{"id": "x" * 100_000}])
+        await asyncio.sleep(0)
+
+
+async def ended(client: Client, caplog: pytest.LogCaptureFixture) -> None:
+    """Wait for an export that is aborted, without a crash."""
+    await eventually(lambda: "export aborted" in caplog.text)
+    assert "request crashed" not in caplog.text
+    # The next request is answered as ever.
+    assert (await client.get("/healthz")).status == 200
+
+
+async def test_a_client_that_leaves_a_file_is_no_crash(
+    client: Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(export, "pages", endless)
+    # Servers of aiohttp's tests cancel the handlers of lost connections; others do not.
+    assert isinstance(client.server, TestServer)
+    assert client.server.runner is not None
+    assert client.server.runner.server is not None
+    client.server.runner.server.handler_cancellation = False
+    reply = await client.post("/v1/jobs/export", json={})
+    await reply.content.read(10)
+    reply.close()
+    await ended(client, caplog)
+
+
+async def test_a_client_that_takes_nothing_is_left(
+    client: Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(export, "pages", endless)
+    monkeypatch.setattr(download, "STALLED", 0.1)
+    reply = await client.post("/v1/jobs/export", json={})
+    await ended(client, caplog)
+    with pytest.raises(ClientError):
+        await reply.read()
+
+
+async def test_an_unforeseen_error_does_not_end_up_in_the_file(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def spoilt(*_: Any) -> AsyncIterator[export.ExportPage]:
+        yield export.ExportPage([{"id": "a"}])
+        raise KeyError("spoilt")
+
+    monkeypatch.setattr(export, "pages", spoilt)
+    reply = await client.post("/v1/jobs/export", json={})
+    assert await reply.content.readline() == b'{"id":"a"}\n'
+    with pytest.raises(ClientError):
+        await reply.content.read()
+
+
+async def test_a_file_that_has_begun_waits_for_a_database_that_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(export, "PAUSES", (0, 0))
+    away = [DatabaseUnavailableError("away"), BusyError("busy")]
+
+    async def page(cursor: str | None) -> tuple[list[dict[str, Any]], str | None]:
+        if cursor and away:
+            raise away.pop()
+        return [{"id": cursor}], None if cursor else "next"
+
+    found = [item async for each in export.pages(page, 10) for item in each.items]
+    assert found == [{"id": None}, {"id": "next"}]
+    away += [BusyError("busy")] * 4
+    with pytest.raises(BusyError):
+        assert [each async for each in export.pages(page, 10)]
+
+
+async def test_columns_below_lists_have_the_values_of_all_their_objects(client: Client, idle_runtime: Runtime) -> None:
+    items = [{"n": 1, "to": [{"x": "=a"}]}, 5, {"n": None}]
+    await add(idle_runtime, "a", data={"items": items})
+    body = {"format": "csv", "fields": ["data.items.n", "data.items.to.x", "data.items.0", "history.outcome"]}
+    _, row = csv.reader(io.StringIO(await exported(client, body)))
+    assert row == ["[1,null]", '[["=a"],null]', "[null,null]", "[]"]

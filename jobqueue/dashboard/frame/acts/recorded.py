@@ -1,9 +1,10 @@
 """Forms that are carried out once, whatever server of the database they reach.
 
-A form has a record in the database from before its act on. The same form finds the record: it waits for the outcome,
-and leads to the page that followed. A record without an outcome is that of a server that died, or lost the database, on
-the way: nobody knows whether the act has happened. An act of which a second one is refused, or does nothing, is then
-carried out again. For any other act the page says so, and a person decides.
+A form has a record in the database from before its act on, and its server renews that until the act ends. The same form
+finds the record: it waits for the outcome, and leads to the page that followed. A record without an outcome is that of
+a server that died, or lost the database, on the way: nobody knows whether the act has happened. An act of which a
+second one is refused, or does nothing, is then carried out again. For any other act the page says so, and a person
+decides.
 """
 
 from __future__ import annotations
@@ -19,11 +20,13 @@ from jobqueue.dashboard.frame.acts.form import Deed, Preview
 from jobqueue.domain.errors import JobQueueError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from jobqueue.store.workflow.forms import FormRecord, FormStore
 
 _LOOK_SECONDS: Final = 0.1
+KEEP_SECONDS: Final = 2.5
+"""Seconds between the signs of life of a server that carries a form out."""
 _SERVER_ERROR: Final = 500
 
 
@@ -108,7 +111,8 @@ class RecordedForm:
 
     async def _do(self, deed: Deed, turn: FormRecord, do: Callable[[Deed], Awaitable[Outcome]]) -> Outcome:
         try:
-            outcome = await do(deed)
+            async with self._kept(turn):
+                outcome = await do(deed)
         except BaseException as error:
             with contextlib.suppress(JobQueueError):
                 note = self.forms.let_go if _is_refusal(error) else self.forms.leave
@@ -118,6 +122,23 @@ class RecordedForm:
         with contextlib.suppress(JobQueueError):
             await self.forms.end(self.key, turn.holder, outcome.to, was_shown=outcome.shown is not None)
         return outcome
+
+    @contextlib.asynccontextmanager
+    async def _kept(self, turn: FormRecord) -> AsyncIterator[None]:
+        """Keep others from taking a form for one that was left, however long the block takes."""
+
+        async def keep() -> None:
+            while True:
+                await asyncio.sleep(KEEP_SECONDS)
+                with contextlib.suppress(JobQueueError):
+                    await self.forms.keep(self.key, turn.holder)
+
+        task = asyncio.create_task(keep())
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
 
 
 def _outcome(record: FormRecord) -> Outcome | None:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.dashboard.frame.acts import json_text
 from jobqueue.dashboard.frame.acts.form import Field
-from jobqueue.dashboard.frame.texts import shorten
 from jobqueue.dashboard.queues.edit.settings import seconds, span_text
 from jobqueue.domain.errors import InvalidInputError, Problems
 from jobqueue.domain.jobs.checks import gather
@@ -66,7 +65,7 @@ def fields(config: Mapping[str, Any], typed: Mapping[str, str], seen: Mapping[st
 
 
 def _fields(kind: str, processor: Mapping[str, Any], *, is_there: bool = True) -> Iterator[Field]:
-    at, path, title = prefix(kind), f"processors.{kind}", f"Processor of {shorten(kind, 60)}"
+    at, path, title = prefix(kind), f"processors.{kind}", f"Processor of {kind}"
     title += "" if is_there else ", which is not there now"
     texts = _shown(processor) if is_there else {}
     yield Field(name=f"{at}.type", kind="hidden", value=kind)

@@ -237,8 +237,10 @@ def seconds(text: str, field: str) -> float:
     return int(number) if number.is_integer() else number
 
 
-def span_text(value: float) -> str:
-    """Return seconds as the form shows them: as ``30d`` if they are whole days or hours."""
+def span_text(value: Any) -> str:
+    """Return seconds as the form shows them: as ``30d`` if they are whole days or hours; another value as it is."""
+    if not isinstance(value, int | float):
+        return str(value)
     for size, unit in _SPANS:
         if value >= size and value % size == 0:
             return f"{int(value // size)}{unit}"
@@ -248,4 +250,6 @@ def span_text(value: float) -> str:
 def _value(config: Mapping[str, Any], path: str) -> Any:
     name, _, member = path.partition(".")
     value = config.get(name)
-    return value if not member else (value or {}).get(member)
+    if not member:
+        return value
+    return value.get(member) if isinstance(value, dict) else None

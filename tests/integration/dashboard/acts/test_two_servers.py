@@ -8,6 +8,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from aiohttp import ClientError
 
+from jobqueue.dashboard.frame.acts import recorded
+from jobqueue.dashboard.frame.acts.call import Call
+from jobqueue.dashboard.frame.acts.form import Deed
+from jobqueue.dashboard.frame.acts.recorded import Outcome, RecordedForm
 from jobqueue.domain.jobs.job import NewJob
 from jobqueue.domain.workflow.batch import Member, NewBatch
 from jobqueue.services.work.suspending import suspend_for_signal
@@ -17,6 +21,7 @@ from tests.support.browser.html import first, parsed, words
 from tests.support.browser.visit import visitor
 from tests.support.crashes.crash_everywhere import Mortal, process, reaping
 from tests.support.factories import add, claimed_job, die, open_runtime
+from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -134,6 +139,32 @@ async def test_a_refused_form_may_be_sent_again(servers: tuple[Client, Client], 
         assert (await send(client, "/tokens/new", form)).status == 422
     assert await idle_runtime.forms.collection.count_documents({}) == 0
     assert (await send(two, "/tokens/new", form | {"name": "eve"})).status == 200
+
+
+async def test_a_slow_act_is_not_taken_for_one_that_was_left(
+    idle_runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recorded, "KEEP_SECONDS", 0.01)
+    forms, may_end, done = idle_runtime.forms, asyncio.Event(), []
+
+    async def prepare() -> Deed:
+        return Deed(call=Call(method="POST", path="/v1/slow"), said="", to="/")
+
+    async def act(_: Deed) -> Outcome:
+        done.append("once")
+        await may_end.wait()
+        return Outcome(to="/done")
+
+    async with asyncio.TaskGroup() as group:
+        one = group.create_task(RecordedForm(forms, "slow").carry_out(prepare, act))
+        await eventually(lambda: done)
+        await _give_up_waiting(idle_runtime)
+        await eventually(lambda: forms.collection.find_one({"busyTil": {"$gt": EPOCH}}))
+        two = group.create_task(RecordedForm(forms, "slow").carry_out(prepare, act))
+        await asyncio.sleep(0)
+        may_end.set()
+    assert [one.result(), two.result(), done] == [Outcome(to="/done"), Outcome(to="/done"), ["once"]]
+    assert await forms.collection.count_documents({"busyTil": {"$exists": True}}) == 0
 
 
 async def test_a_crash_at_any_write_is_told_and_nothing_happens_twice(

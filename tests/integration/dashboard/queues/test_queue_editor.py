@@ -348,6 +348,26 @@ async def test_earlier_values_are_put_back_by_the_same_form(client: Client, idle
     assert not page.select(f"a[href*='{newest[2]['id']}']")
     for wrong in ("x", "0" * 24, "f" * 24, newest[2]["id"]):
         assert (await client.get(f"{EDIT}?put={wrong}", headers=PAGE)).status == 404
+    # Other tools may have changed the audit, and values of an earlier version may not be taken any more.
+    query = {"_id": ObjectId(newest[0]["id"])}
+    for spoilt in (5, "x", {"processors": [1]}, {"processors": {"a": 5}}, {"processors": {"a": {"kind": "old"}}}):
+        await audit.update_one(query, {"$set": {"before": spoilt}})
+        assert (await client.get(f"{EDIT}?put={newest[0]['id']}&anew={spoilt}", headers=PAGE)).status == 404, spoilt
+        assert (await client.get(f"/queues/media?anew={spoilt}", headers=PAGE)).status == 200, spoilt
+    for old in ({"rate": {"limit": -1, "per": "x"}}, {"rate": 5, "lease": "soon"}, {"lease": [1], "retention": "x"}):
+        await audit.update_one(query, {"$set": {"before": old}})
+        page = parsed(await (await client.get(f"{EDIT}?put={newest[0]['id']}&anew={old}", headers=PAGE)).text())
+        assert "earlier values" in words(first(page, "#trouble")), old
+
+
+async def test_processors_whose_long_types_begin_alike_have_a_heading_each(
+    client: Client, idle_runtime: Runtime
+) -> None:
+    kinds = {"t" * 90 + end: {"kind": "command", "name": end} for end in "ab"}
+    await idle_runtime.queues.patch("media", {"processors": {"a.b": None, "c": None, **kinds}}, by=ANN)
+    page = parsed(await (await client.get(EDIT, headers=PAGE)).text())
+    heads = [words(head) for head in page.select("main h2") if "Processor of" in words(head)]
+    assert heads == [f"Processor of {kind}" for kind in kinds]
 
 
 async def test_a_form_with_many_processors_stays_small(client: Client, idle_runtime: Runtime) -> None:
