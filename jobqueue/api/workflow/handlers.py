@@ -109,7 +109,7 @@ async def graph(request: web.Request) -> web.Response:
     batch_id, runtime, fields = path_id(request), request.app[RUNTIME], request[QUERY]["fields"]
     await runtime.batches.stored(batch_id)
     nodes = await runtime.graphs.of(batch_id, caller(request).scope, MOST_MEMBERS + 1, fields)
-    jobs = [schemas.node_form(node, fields) for node in nodes[:MOST_MEMBERS]]
+    jobs = schemas.node_forms(nodes[:MOST_MEMBERS], fields)
     return reply({"id": batch_id, "jobs": jobs, "truncated": len(nodes) > MOST_MEMBERS})
 
 

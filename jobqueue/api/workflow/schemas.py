@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from marshmallow import ValidationError
@@ -27,7 +26,7 @@ from jobqueue.domain.jobs import json_form
 from jobqueue.domain.jobs.checks import is_id
 from jobqueue.domain.search.query import MOST_LISTED
 from jobqueue.domain.workflow.batch import BatchCursor
-from jobqueue.domain.workflow.graph import NODE_FIELDS
+from jobqueue.domain.workflow.graph import NODE_DATES, NODE_FIELDS
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -148,13 +147,13 @@ class BatchResponse(Response):
 class GraphQuery(Query):
     """Fields of the jobs of a graph; the id comes with any."""
 
-    fields_ = ChoicesText(NODE_FIELDS, lambda: tuple(NODE_FIELDS), data_key="fields", attribute="fields")
+    fields_ = ChoicesText(NODE_FIELDS, lambda: NODE_FIELDS, data_key="fields", attribute="fields")
 
 
 class NodeResponse(Response):
     """A job of a graph, without its data.
 
-    `node_form` writes it: a schema takes a third of a second for the 10,000 jobs of a large graph.
+    `node_forms` writes it: a schema takes a third of a second for the 10,000 jobs of a large graph.
     """
 
     id = fields.Text(spec=json_types.ID)
@@ -172,13 +171,12 @@ PartialNodeResponse: Final = partial(NodeResponse, needed=frozenset({"id"}))
 """A job of a graph with the fields that were asked for."""
 
 
-def node_form(node: Node, fields: Collection[str]) -> dict[str, Any]:
-    """Return some fields of a job of a graph as JSON."""
-    form: dict[str, Any] = {"id": node.id}
-    for name in fields:
-        value = getattr(node, NODE_FIELDS[name])
-        form[name] = json_form.date(value) if isinstance(value, datetime) else value
-    return form
+def node_forms(nodes: list[Node], fields: Collection[str]) -> list[dict[str, Any]]:
+    """Return jobs of a graph as JSON, in place."""
+    for name in NODE_DATES.intersection(fields):
+        for node in nodes:
+            node[name] = None if node[name] is None else json_form.date(node[name])
+    return nodes
 
 
 class GraphResponse(Response):

@@ -23,21 +23,31 @@ class Kept:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._tasks: LruCache[Hashable, tuple[asyncio.Task[Any], float]] = LruCache(_MOST_KEPT)
-        self._values: LruCache[Hashable, tuple[Any]] = LruCache(_MOST_KEPT)
+        self._values: LruCache[Hashable, tuple[Any, float]] = LruCache(_MOST_KEPT)
         self._clock = clock
 
     async def get(self, key: Hashable, seconds: float, make: Make) -> Any:
         """Return a value that is at most so many seconds old; raises as the coroutine that makes the value."""
         return await asyncio.shield(self._task(key, seconds, make))
 
-    async def soon(self, key: Hashable, seconds: float, make: Make, patience: float) -> Any:
-        """Return a value as `get`, or after some seconds the value before, or ``None``."""
+    async def soon(
+        self, key: Hashable, seconds: float, make: Make, patience: float, oldest: float = float("inf")
+    ) -> Any:
+        """Return a value as `get`, or ``None`` after some seconds.
+
+        Args:
+            key: of the value.
+            seconds: as for `get`.
+            make: as for `get`.
+            patience: seconds to wait.
+            oldest: seconds for which the value before takes the place of ``None``.
+        """
         task = self._task(key, seconds, make)
         await asyncio.wait({task}, timeout=patience)
         if task.done() and not task.cancelled() and task.exception() is None:
             return task.result()
         before = self._values.get(key)
-        return None if before is None else before[0]
+        return None if before is None or before[1] + oldest < self._clock() else before[0]
 
     def forget(self) -> None:
         """Forget all values, as a visitor who has changed something wants to see it."""
@@ -49,7 +59,7 @@ class Kept:
             return kept[0]
         task = asyncio.create_task(make())
         self._tasks.keep(key, (task, self._clock() + seconds))
-        task.add_done_callback(lambda done: _has_failed(done) or self._values.keep(key, (done.result(),)))
+        task.add_done_callback(lambda done: _has_failed(done) or self._values.keep(key, (done.result(), self._clock())))
         return task
 
 

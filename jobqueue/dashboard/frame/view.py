@@ -138,6 +138,13 @@ class View:
         kept: dict[str, Any] = await self.request.app[KEPT].get(key, seconds, lambda: self.ask(path, query))
         return kept
 
+    async def soon_kept(self, seconds: float, path: str, patience: float, oldest: float) -> dict[str, Any] | None:
+        """Return a reply as `ask_kept`, or ``None`` if it is not there soon or has failed; arguments as `Kept.soon`."""
+        key = (self.caller, path, ())
+        kept = self.request.app[KEPT]
+        found: dict[str, Any] | None = await kept.soon(key, seconds, lambda: self.ask(path), patience, oldest)
+        return found
+
     async def search_kept(self, seconds: float, body: Mapping[str, Any]) -> dict[str, Any]:
         """Return a page of a search for jobs as `ask_kept`."""
         key = (self.caller, "search", repr(body))

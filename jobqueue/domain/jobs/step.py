@@ -25,8 +25,10 @@ MOST_RESULTS: Final = 64 * 1024 * 1024
 """Bytes that the results of all steps of a run may take."""
 INLINE_RESULT: Final = 16 * 1024
 """Bytes of the largest result that is kept in the document of its job."""
+SMALL_RESULT: Final = 256
+"""Bytes of a result that is kept in the document of its job whatever the number of steps."""
 INLINE_STEPS: Final = 100
-"""Results that are kept in the document of their job; more are kept outside of it."""
+"""Results that are kept in the document of their job; more are kept outside of it, but small ones."""
 INLINE_RESULTS: Final = 1024 * 1024
 """Bytes that results in the document of their job may take together."""
 RESERVED: Final = "undo:"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain.errors import InvalidInputError
 from jobqueue.domain.insight import activity
-from jobqueue.domain.insight.activity import Activity, Starts
+from jobqueue.domain.insight.activity import Activity
 from jobqueue.domain.insight.histogram import RELATIVE_ERROR
 from jobqueue.domain.jobs import json_form
 from jobqueue.services.insight.rollups import HOURS_KEPT, MINUTES_KEPT
@@ -95,8 +95,9 @@ class Series:
                     continue
                 _add(points, since, step, moment, part)
                 if asked.by == BY_QUEUE and queue is not None:
-                    own = by_queue.setdefault(queue, {at: Activity() for at in moments})
-                    _add(own, since, step, moment, part)
+                    if queue not in by_queue:
+                        by_queue[queue] = {at: Activity() for at in moments}
+                    _add(by_queue[queue], since, step, moment, part)
         seconds = step.total_seconds()
 
         def shown(points: Mapping[datetime, Activity]) -> list[dict[str, Any]]:
@@ -164,11 +165,11 @@ def _add(points: dict[datetime, Activity], since: datetime, step: timedelta, mom
     """Add a part to the point of its time, and its starts to the points of theirs."""
     own = points.get(since + (moment - since) // step * step)
     if own is not None:
-        own.add(Activity(added=part.added, attempts=part.attempts, ended=part.ended, runs=part.runs))
+        own.add_ends(part)
     for minute, starts in part.starts.items():
         at = since + (minute - since) // step * step
         if (point := points.get(at)) is not None:
-            point.starts.setdefault(at, Starts()).add(starts)
+            point.starts_at(at).add(starts)
 
 
 def _sum(points: Mapping[datetime, Activity]) -> int:

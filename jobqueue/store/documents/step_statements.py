@@ -5,7 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain.jobs import json_form
-from jobqueue.domain.jobs.step import INLINE_RESULTS, INLINE_STEPS, MOST_RESULTS, MOST_STEPS, StepKind
+from jobqueue.domain.jobs.step import (
+    INLINE_RESULTS,
+    INLINE_STEPS,
+    MOST_RESULTS,
+    MOST_STEPS,
+    SMALL_RESULT,
+    StepKind,
+)
 from jobqueue.store.documents import statements
 from jobqueue.store.documents.sleep_statements import woken
 from jobqueue.store.mongo.tolerant import array
@@ -47,12 +54,52 @@ def record(
         {"$lte": [{"$add": [_BYTES, size]}, MOST_RESULTS]},
     ]
     if inline:
-        allowed += [
-            {"$lt": [_INLINE_COUNT, INLINE_STEPS]},
-            {"$lte": [{"$add": [_INLINE_BYTES, size]}, INLINE_RESULTS]},
-        ]
+        allowed.append({"$lte": [{"$add": [_INLINE_BYTES, size]}, INLINE_RESULTS]})
+        if size > SMALL_RESULT:
+            allowed.append({"$lt": [_INLINE_COUNT, INLINE_STEPS]})
     is_allowed = {"$and": allowed}
-    made = {
+    made = _finished(name, entry, now, size=size, inline=inline, seconds=seconds)
+    changed = {
+        "steps": {"$cond": [is_allowed, _with(name, made), _STEPS]},
+        "history": {"$cond": [is_allowed, _told(token, name), "$history"]},
+    }
+    return _recorded(name, changed, now)
+
+
+def has_room(name: str, *, size: int, inline: bool) -> Document:
+    """Match jobs that certainly have room for the result of a step of a new name; others may have room.
+
+    Sums over a thousand steps take a millisecond, and a bound of each result takes a tenth. Fewer than `MOST_STEPS`
+    results within the bound are within all limits together.
+    """
+    # One walk through the list: two conditions on paths into it walk twice.
+    against = {"$elemMatch": {"$or": [{"name": name}, {"size": {"$gt": _bound(inline=inline)}}]}}
+    query: Document = {"steps": {"$not": against}, f"steps.{MOST_STEPS - 1}": {"$exists": False}}
+    if inline and size > SMALL_RESULT:
+        query[f"steps.{INLINE_STEPS - 1}"] = {"$exists": False}
+    return query
+
+
+def may_have_room(size: int, *, inline: bool) -> bool:
+    """Tell whether `has_room` can match a job."""
+    return size <= _bound(inline=inline)
+
+
+def append(
+    token: str, name: str, entry: Document, now: Now, *, size: int, inline: bool, seconds: float
+) -> list[Document]:
+    """Keep the result of a step in a job that `has_room`; arguments as of `record`."""
+    made = _finished(name, entry, now, size=size, inline=inline, seconds=seconds)
+    changed = {"steps": {"$concatArrays": [_STEPS, [made]]}, "history": _told(token, name)}
+    return _recorded(name, changed, now)
+
+
+def _bound(*, inline: bool) -> int:
+    return (INLINE_RESULTS if inline else MOST_RESULTS) // MOST_STEPS
+
+
+def _finished(name: str, entry: Document, now: Now, *, size: int, inline: bool, seconds: float) -> Document:
+    return {
         "name": {"$literal": name},
         **{key: {"$literal": value} for key, value in entry.items()},
         "startAt": {"$subtract": [now, int(seconds * _MILLISECONDS)]},
@@ -61,23 +108,17 @@ def record(
         "size": size,
         **({} if inline else {_OUTSIDE: size}),
     }
-    finished = {
-        "$cond": [
-            {"$eq": ["$$this.token", {"$literal": token}]},
-            {
-                "$mergeObjects": [
-                    "$$this",
-                    {"steps": {"$concatArrays": [array("$$this.steps"), [{"$literal": name}]]}},
-                ]
-            },
-            "$$this",
-        ]
-    }
-    history = {"$map": {"input": array("$history"), "in": finished}}
-    changed = {
-        "steps": {"$cond": [is_allowed, _with(name, made), _STEPS]},
-        "history": {"$cond": [is_allowed, history, "$history"]},
-    }
+
+
+def _told(token: str, name: str) -> Document:
+    """Return the history, in which the attempt of a claim has finished a step."""
+    steps = {"$concatArrays": [array("$$this.steps"), [{"$literal": name}]]}
+    is_own = {"$eq": ["$$this.token", {"$literal": token}]}
+    entry = {"$cond": [is_own, {"$mergeObjects": ["$$this", {"steps": steps}]}, "$$this"]}
+    return {"$map": {"input": array("$history"), "in": entry}}
+
+
+def _recorded(name: str, changed: Document, now: Now) -> list[Document]:
     present = {"$cond": [{"$eq": ["$claim.step", {"$literal": name}]}, "$$REMOVE", "$claim.step"]}
     return [{"$set": changed | {"claim.step": present}}, *statements.renew(now)]
 

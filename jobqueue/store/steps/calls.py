@@ -12,7 +12,15 @@ from jobqueue.domain.jobs import json_form
 from jobqueue.domain.jobs.attempt import JobError
 from jobqueue.domain.jobs.call import CHILD, HOLD, RAISE, Call, ChildFailure
 from jobqueue.domain.jobs.states import FINAL
-from jobqueue.domain.jobs.step import INLINE_RESULT, INLINE_RESULTS, INLINE_STEPS, MOST_RESULTS, MOST_STEPS, StepKind
+from jobqueue.domain.jobs.step import (
+    INLINE_RESULT,
+    INLINE_RESULTS,
+    INLINE_STEPS,
+    MOST_RESULTS,
+    MOST_STEPS,
+    SMALL_RESULT,
+    StepKind,
+)
 from jobqueue.store.documents import call_statements, documents, statements, step_statements
 from jobqueue.store.documents.call_statements import FIELD, INDEX
 from jobqueue.store.mongo.database import DUPLICATE_KEY, exists, guarded, new_id
@@ -214,7 +222,8 @@ class CallStore:
     async def _wake_with(self, job: Job, step: Step, call: Call, result: Any) -> bool:
         size = len(bson.encode({"": result}))
         inline = [other.size for other in job.steps or () if other.size and not other.stored]
-        if size <= INLINE_RESULT and len(inline) < INLINE_STEPS and sum(inline) + size <= INLINE_RESULTS:
+        has_place = size <= SMALL_RESULT or (size <= INLINE_RESULT and len(inline) < INLINE_STEPS)
+        if has_place and sum(inline) + size <= INLINE_RESULTS:
             value = {"result": {"$literal": result}, "size": size}
             return await self._wake(job, step, call, call_statements.ended(self.clock.present, value), {})
         stored_id = ObjectId(new_id())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import bson
 from bson import ObjectId
@@ -15,6 +15,7 @@ from jobqueue.domain.jobs.step import (
     INLINE_STEPS,
     MOST_RESULTS,
     MOST_STEPS,
+    SMALL_RESULT,
     Step,
     StepKind,
 )
@@ -44,7 +45,9 @@ class StepStore:
         self._clock = database.clock
         self._jobs = database.collection("jobs")
         self.collection = database.collection("steps")
+        # True for documents that have room for small results.
         self._full: LruCache[str, bool] = LruCache(_MOST_REMEMBERED)
+        self._crowded: LruCache[tuple[str, bool], bool] = LruCache(_MOST_REMEMBERED)
 
     @guarded
     async def record(
@@ -71,31 +74,25 @@ class StepStore:
         # As the next attempt reads it: a list for a tuple, a date in milliseconds.
         result = bson.decode(bson.encode({"result": result}), LENIENT)["result"]
         entry: Document = {"kind": StepKind.STEP.value, "tries": tries}
-        if size <= INLINE_RESULT and self._full.get(token) is None:
-            before = await self._record(job, token, name, entry | {"result": result}, size, seconds, inline=True)
-            if before is None:
-                return None
-            known = self._known(before, size)
-            if known is not None:
-                return known, True
-            if before["inlineSteps"] < INLINE_STEPS and before["inlineBytes"] + size <= INLINE_RESULTS:
-                return Step(name=name, end_at=job.start_at, result=result, size=size), False
-            self._full.keep(token, True)  # noqa: FBT003 - a value
+        new = Step(name=name, end_at=job.start_at, result=result, size=size)
+        if self._may_be_inside(token, size):
+            inside = entry | {"result": result}
+            kept = await self._put(job, token, new, inside, seconds, inline=True)
+            if kept is not False:
+                return (kept, kept is not new) if kept else None
         stored_id = new_id()
         document = {"_id": ObjectId(stored_id), "jobId": ObjectId(job.id), "queue": job.queue, "run": job.run}
         await self.collection.insert_one(document | {"name": name, "result": result})
         outside = entry | {"stored": True, "storedId": ObjectId(stored_id)}
         try:
             with translated():
-                before = await self._record(job, token, name, outside, size, seconds, inline=False)
-        except TooLargeError:
+                kept = await self._put(job, token, new, outside, seconds, inline=False)
+        except (InvalidInputError, TooLargeError):
             await self.collection.delete_one({"_id": ObjectId(stored_id)})
             raise
-        known = None if before is None else self._known(before, size)
-        if before is None or known is not None:
+        if kept is not new:
             await self.collection.delete_one({"_id": ObjectId(stored_id)})
-            return None if known is None else (known, True)
-        return Step(name=name, end_at=job.start_at, result=result, size=size), False
+        return (kept, kept is not new) if kept else None
 
     @guarded
     async def begin_sleep(
@@ -182,17 +179,45 @@ class StepStore:
         """Delete what is kept outside of the documents of jobs; ids as ``ObjectId``."""
         await self.collection.delete_many({"jobId": {"$in": list(job_ids)}})
 
-    async def _record(
-        self, job: Job, token: str, name: str, entry: Document, size: int, seconds: float, *, inline: bool
-    ) -> Document | None:
-        update = step_statements.record(
-            token, name, entry, self._clock.present, size=size, inline=inline, seconds=seconds
-        )
+    def _may_be_inside(self, token: str, size: int) -> bool:
+        takes_small = self._full.get(token)
+        return size <= (INLINE_RESULT if takes_small is None else SMALL_RESULT if takes_small else -1)
+
+    async def _put(
+        self, job: Job, token: str, step: Step, entry: Document, seconds: float, *, inline: bool
+    ) -> Step | Literal[False] | None:
+        """Write a step; return the step that is kept, ``None`` if the claim is lost, and False if it lacks room inside.
+
+        A step of a new name in a document that certainly has room takes a plain look and an update. All else, and the
+        reason where nothing was written, takes an update that costs twice as much, and returns what was there.
+
+        Raises:
+            InvalidInputError, TooLargeError: as `record`.
+        """
         held = statements.held(job.id, job.queue, token)
+        how: dict[str, Any] = {"size": step.size, "inline": inline, "seconds": seconds}
+        written = token, step.name, entry, self._clock.present
+        if self._crowded.get((token, inline)) is None and step_statements.may_have_room(step.size, inline=inline):
+            room = step_statements.has_room(step.name, size=step.size, inline=inline)
+            if (await self._jobs.update_one(held | room, step_statements.append(*written, **how))).matched_count:
+                return step
         before: Document | None = await self._jobs.find_one_and_update(
-            held, update, projection=step_statements.before(name), return_document=ReturnDocument.BEFORE
+            held,
+            step_statements.record(*written, **how),
+            projection=step_statements.before(step.name),
+            return_document=ReturnDocument.BEFORE,
         )
-        return before
+        if before is None:
+            return None
+        known = self._known(before, step.size)
+        if known is not None:
+            return known
+        has_place = step.size <= SMALL_RESULT or before["inlineSteps"] < INLINE_STEPS
+        if inline and not (has_place and before["inlineBytes"] + step.size <= INLINE_RESULTS):
+            self._full.keep(token, not has_place)
+            return False
+        self._crowded.keep((token, inline), True)  # noqa: FBT003 - a value
+        return step
 
     async def _change(self, job: Job, token: str, name: str, update: list[Document]) -> Step | None:
         held = statements.held(job.id, job.queue, token)

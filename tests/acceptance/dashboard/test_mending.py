@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from playwright.async_api import Browser
 
+    from jobqueue.domain.bulk.failure_comparison import FailureComparison
     from jobqueue.services.application import Runtime
     from tests.acceptance.dashboard.conftest import House
 
@@ -58,8 +59,17 @@ def last_part(tab: chromium.Tab) -> str:
     return tab.page.url.rpartition("/")[2].partition("?")[0]
 
 
-async def test_what_broke_is_tried_once_and_then_mended_at_a_pace(house: House, browser: Browser) -> None:
+async def test_what_broke_is_tried_once_and_then_mended_at_a_pace(
+    house: House, browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
     runtime = house.runtime
+    compare, ready = runtime.failures.compare, asyncio.Event()
+
+    async def slow(*args: Any, **options: Any) -> FailureComparison:
+        await ready.wait()
+        return await compare(*args, **options)
+
+    monkeypatch.setattr(runtime.failures, "compare", slow)
     async with queue_of(runtime, "acts-ship") as queue, chromium.tab(browser, house.base) as tab:
         for number in range(6):
             claimed = await claimed_job(runtime, "ship", queue=queue, attempts=1, data={"n": number})
@@ -69,6 +79,11 @@ async def test_what_broke_is_tried_once_and_then_mended_at_a_pace(house: House, 
         await tab.to_row("the carrier is closed")
         moves = tab.pressed - 2
         await tab.open("**/failures/*", "Enter")
+        # The comparison comes by itself as soon as it is made, and takes nobody's place on the page.
+        compared = tab.page.locator("#compared")
+        await expect(compared).to_contain_text("are being compared")
+        ready.set()
+        await expect(compared).to_contain_text("6 failed jobs against 0 that succeeded")
         await tab.open("**/trial", "a", "Enter")
         await tab.open("**/jobs/*?tried=*", "a", "Enter")
         tried = tab.page.locator("#tried")

@@ -11,7 +11,7 @@ import pytest
 from bson import ObjectId
 
 from jobqueue.domain.access.access import EVERYTHING
-from jobqueue.domain.insight.activity import Tally, total
+from jobqueue.domain.insight.activity import Activity, Tally, total
 from jobqueue.domain.insight.histogram import RELATIVE_ERROR
 from jobqueue.domain.jobs.attempt import JobError
 from jobqueue.domain.jobs.job import NewJob
@@ -19,7 +19,7 @@ from jobqueue.domain.jobs.states import State
 from jobqueue.domain.work.verdict import Success
 from jobqueue.services.insight.rollups import RollupWriter
 from jobqueue.services.insight.stats import WINDOWS, Stats, StatsRequest
-from jobqueue.store.insight import activity_statements
+from jobqueue.store.insight import activity_statements, rollups
 from jobqueue.store.insight.rollups import HOUR, MINUTE, RollupStore, minute_of
 from tests.support.factories import (
     LONG_AGO,
@@ -310,3 +310,22 @@ async def test_what_is_deleted_after_an_outage_and_before_it_is_counted_again_is
     # Nor does it matter that another process is late and finds nothing any more.
     await store.keep(minute_of(ended), minute_of(ended) + MINUTE, {}, checked=True)
     assert await kept(store, minute_of(ended), minute_of(ended) + MINUTE) == before
+
+
+async def test_hours_of_one_page_are_read_once(idle_runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rollups, "_RECENT_SECONDS", 600.0)
+    store, first = RollupStore(idle_runtime.database), NOW.replace(minute=0, second=0)
+    for number in range(4):
+        await store.keep_hour(first + number * HOUR, {("mail", "send"): Activity(added=number + 1)})
+    last_three = await store.tally(first + HOUR, first + 4 * HOUR, hours=True)
+    assert last_three["mail", "send"].added == 9
+    await store.hours.delete_many({"_id": {"$gt": first}})
+    # Only the hour that no read has met is read, and a sum of shared hours changes none of them.
+    for _ in range(2):
+        parts = await store.parts(first, first + 4 * HOUR, hours=True)
+        assert [(at, tally["mail", "send"].added) for at, tally in parts] == [
+            (first + number * HOUR, number + 1) for number in range(4)
+        ]
+        assert (await store.tally(first, first + 4 * HOUR, hours=True))["mail", "send"].added == 10
+    await store.forget_ahead()
+    assert [at for at, _ in await store.parts(first, first + 4 * HOUR, hours=True)] == [first]

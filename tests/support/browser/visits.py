@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from jobqueue.dashboard.table import TABLE
 
 if TYPE_CHECKING:
     from jobqueue.dashboard.frame.page import Page
     from tests.support.browser.night import Night
+
+_QUERIES: Final = {"/failures/{fp}": "?compare=yes"}
+"""Queries that make pages wait for parts which else come later."""
 
 
 def addresses(night: Night) -> dict[str, Page]:
@@ -20,7 +23,8 @@ def addresses(night: Night) -> dict[str, Page]:
             continue
         names = _names(page.path, night) if page.act is None else _subjects(page.path, night)
         assert names, f"nothing in the night is shown by {page.path}: say here what it shows"
-        found |= {page.path.replace("{id}", name).replace("{fp}", name).replace("{name}", name): page for name in names}
+        path = page.path + _QUERIES.get(page.path, "")
+        found |= {path.replace("{id}", name).replace("{fp}", name).replace("{name}", name): page for name in names}
     return found
 
 

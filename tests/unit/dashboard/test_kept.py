@@ -55,3 +55,9 @@ async def test_nobody_waits_for_a_slow_value_but_has_the_one_before() -> None:
     assert await kept.soon("ann", 5, slow, patience=0) == "new"
     going.set()
     assert await kept.get("ann", 5, slow) == "new"
+    now[0] = 20
+    going.clear()
+    assert await kept.soon("ann", 5, slow, patience=0, oldest=14) == "new"
+    assert await kept.soon("ann", 5, slow, patience=0, oldest=13) is None
+    going.set()
+    assert await kept.get("ann", 5, slow) == "new"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import asyncio
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from aiohttp import web
     from bs4 import BeautifulSoup
 
+    from jobqueue.domain.bulk.failure_comparison import FailureComparison
     from jobqueue.services.application import Runtime
 
     Client = TestClient[web.Request, web.Application]
@@ -73,7 +75,7 @@ async def test_a_group_says_what_its_jobs_have_in_common(client: Client, idle_ru
         await succeed(idle_runtime, await claimed_job(idle_runtime, "import-csv", **usual))
         ids.append(await failed(idle_runtime, number))
     (group,) = (await (await client.get("/v1/failures")).json())["items"]
-    page = await visit(client, f"/failures/{group['fingerprint']}")
+    page = await visit(client, f"/failures/{group['fingerprint']}?compare=yes")
     assert "8 jobs" in words(first(page, ".st.failed"))
     told = 'In 100 % of the failed jobs data.decimal = "." (in 0 % of those that succeeded).'
     assert words(first(page, ".why")) == told
@@ -87,6 +89,35 @@ async def test_a_group_says_what_its_jobs_have_in_common(client: Client, idle_ru
     listed = [str(row["data-id"]) for row in page.select("[data-list] tr")]
     assert listed == ids[::-1]
     assert (await client.get(f"/failures/{'0' * 16}", headers=PAGE)).status == 404
+
+
+async def test_a_group_is_shown_before_its_comparison(
+    client: Client, idle_runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await failed(idle_runtime, 1)
+    (group,) = (await (await client.get("/v1/failures")).json())["items"]
+    path, ready, compare = f"/failures/{group['fingerprint']}", asyncio.Event(), idle_runtime.failures.compare
+    made = []
+
+    async def slow(*args: Any, **options: Any) -> FailureComparison:
+        made.append(args)
+        await ready.wait()
+        return await compare(*args, **options)
+
+    monkeypatch.setattr(idle_runtime.failures, "compare", slow)
+    page = await visit(client, path)
+    assert "are being compared with jobs that succeeded" in words(first(page, "#compared"))
+    assert len(page.select("[data-list] tr")) == 1, "the rest of the page is there"
+    # The script of the page fetches this part, and without scripts its link is followed.
+    compared = first(page, "#compared")
+    assert compared["hx-get"] == first(compared, "a")["href"] == f"{path}?compare=yes"
+    waiting = asyncio.create_task(visit(client, f"{path}?compare=yes"))
+    ready.set()
+    told = "1 failed job against 0 that succeeded"
+    assert told in words(first(await waiting, "#compared"))
+    assert len(made) == 1, "both visits share the work"
+    found = await client.get(path, headers=PAGE | {"HX-Request": "true"})
+    assert told in words(first(parsed(await found.text()), "#compared")), "a later fetch shows it at once"
 
 
 async def test_no_failures_help(client: Client) -> None:
