@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import time
 from collections import Counter
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -80,7 +81,7 @@ async def test_a_worker_that_dies_at_any_statement_of_a_claim_of_several_loses_a
     await add(queue, 200, attempts=2)
     for number, statement in enumerate(STATEMENTS):
         fleet.start(1, program="tests.support.workers.dying_claimer", first=[statement])
-        await eventually(lambda number=number: fleet.has_died(number), within=60)  # type: ignore[misc]
+        await eventually(partial(fleet.has_died, number), within=60)
     ran = {run.token for run in fleet.runs()}
     # The next worker may have taken jobs of the dead back.
     entries = [entry for job in await jobs(queue) for entry in job["history"] if entry["token"] not in ran]

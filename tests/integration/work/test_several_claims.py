@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import statistics
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -304,3 +305,27 @@ async def test_two_workers_with_one_backlog_and_a_pause_run_every_job_once(setti
             await eventually(lambda: done(400))
     assert sorted(ran) == sorted(set(ran))
     assert len(ran) == 400
+
+
+async def test_all_places_of_a_worker_share_a_claim_while_its_jobs_do_nothing(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claim_several, counts = SeveralAttempts.claim, []
+
+    async def counted(claims: SeveralAttempts, its_lane: Any, count: int, **how: Any) -> Any:
+        counts.append(count)
+        return await claim_several(claims, its_lane, count, **how)
+
+    monkeypatch.setattr(SeveralAttempts, "claim", counted)
+    async with JobQueue(settings) as queue:
+        runs: list[str] = []
+
+        @queue.handler("work")
+        async def work(job: Any) -> None:
+            runs.append(job.id)
+
+        await queue.add_all([NewJob(type="work") for _ in range(300)])
+        async with queue.working(concurrency=12):
+            await eventually(lambda: len(runs) == 300, within=60)
+    # Otherwise they claim in two halves, of four and eight.
+    assert statistics.median(counts) >= 11
