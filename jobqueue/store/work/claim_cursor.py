@@ -4,6 +4,9 @@ Every claim leaves a dead entry at the head of the claim index until the server 
 claims a search from the start passes all dead entries, and a claim that loses a race passes them again. So a search
 begins at the last claimed job. A job may come to lie before that position: a new job of higher priority, or a job that
 came back. A look at the first job of all finds it, as soon as an event tells of the job, and every second.
+
+A look for a new job of higher priority passes no dead entry of the present priority, and is not put off. Claims that
+were sent before a look answer after it, and name later jobs: they do not move the position.
 """
 
 from __future__ import annotations
@@ -43,6 +46,9 @@ class ClaimCursor:
     Attributes:
         warm: claims after which searches begin at the position. A search that passes over jobs begins there at once:
             these jobs may be many, and stay.
+        unsettled: a job has come back, and may lie anywhere.
+        highest: the highest priority of a new job since the last look began.
+        looks: looks that have moved the position.
     """
 
     warm: int = _WARM
@@ -52,40 +58,79 @@ class ClaimCursor:
     looked_at: float = float("-inf")
     cost: float = 0
     unsettled: bool = True
+    highest: float = float("-inf")
+    looked_above_at: float = float("-inf")
+    cost_above: float = 0
+    looks: int = 0
 
-    def is_due(self, now: float) -> bool:
-        """Return True if a look at the first job of all is due; ``now`` is of the monotonic clock."""
+    def due(self, now: float) -> Document | None:
+        """Return the filter of a look that is due, or ``None``; ``now`` is of the monotonic clock.
+
+        A look at the first job of all may pass many dead entries, and then pauses for long. A look above the present
+        priority takes half the time of one claimer at most.
+        """
         if self.claims <= self.warm or self.priority is None:
-            return False
-        wait = _SHARE * self.cost if self.cost > _CHEAP_SECONDS else 0
-        return now - self.looked_at >= (wait if self.unsettled else max(wait, _LOOK_SECONDS))
+            return None
+        pause = _SHARE * self.cost if self.cost > _CHEAP_SECONDS else 0
+        if now - self.looked_at >= (pause if self.unsettled else max(pause, _LOOK_SECONDS)):
+            return {}
+        pause = self.cost_above if self.cost_above > _CHEAP_SECONDS else 0
+        if self.highest > self.priority and now - self.looked_above_at >= pause:
+            return {"priority": {"$gt": self.priority}}
+        return None
 
     def unsettle(self, priority: float | None) -> None:
         """Note that a job has come: a new job of this priority, or with ``None`` a job that may lie anywhere."""
-        if priority is None or self.priority is None or priority > self.priority:
+        if priority is None:
             self.unsettled = True
+        else:
+            self.highest = max(self.highest, priority)
 
     @contextlib.contextmanager
-    def looking(self) -> Iterator[None]:
-        """Measure a look, and keep other claims from a look at the same time."""
+    def looking(self, above: Document) -> Iterator[None]:
+        """Measure a look with a filter of `due`, and keep other claims from the same look."""
         began = time.monotonic()
-        self.looked_at, self.unsettled = began, False
+        before = self.unsettled, self.highest
+        self.highest = float("-inf")
+        if above:
+            self.looked_above_at = began
+        else:
+            self.looked_at, self.unsettled = began, False
         try:
             yield
+        except BaseException:
+            self.unsettled, self.highest = self.unsettled or before[0], max(self.highest, before[1])
+            raise
         finally:
-            self.cost = time.monotonic() - began
+            if above:
+                self.cost_above = time.monotonic() - began
+            else:
+                self.cost = time.monotonic() - began
+
+    def looked(self, first: Mapping[str, Any] | None, above: Document) -> None:
+        """Move to the job that a look has found; a look above the present priority may find none."""
+        if first is None and above:
+            return
+        self.saw(first)
+        self.looks += 1
 
     def saw(self, first: Mapping[str, Any] | None) -> None:
-        """Move to the first job of all; without a job the next search begins at the start."""
+        """Move to a job; without a job the next search begins at the start."""
         first = first or {}
         priority, insert_at = first.get("priority"), first.get("insertAt")
         self.priority = priority if isinstance(priority, int | float) else None
         self.insert_at = insert_at if isinstance(insert_at, datetime) else None
 
-    def found(self, document: Mapping[str, Any]) -> None:
-        """Move to a job that was claimed."""
+    def found(self, document: Mapping[str, Any], looks: int) -> None:
+        """Move to a job that was claimed, unless a look has moved the position since the claim was sent.
+
+        Args:
+            document: the job.
+            looks: the number of looks when the claim was sent.
+        """
         self.claims += 1
-        self.saw(document)
+        if looks == self.looks:
+            self.saw(document)
 
     def narrowed(self) -> tuple[tuple[Document, list[tuple[str, int]]], ...]:
         """Return filters that narrow a search, one after the other, each with its order.
@@ -118,13 +163,13 @@ class ClaimCursors:
         # A search that passes over suspects starts warm.
         return self._of.get(kind) or ClaimCursor(warm=_WARM if kind[-1] else 0)
 
-    def found(self, kind: SearchKind, document: Mapping[str, Any]) -> None:
-        """Move the position of a search to a job that was claimed.
+    def found(self, kind: SearchKind, document: Mapping[str, Any], looks: int) -> None:
+        """Move the position of a search to a job that was claimed, as `ClaimCursor.found`.
 
         A position that was forgotten meanwhile begins anew, as it has not heard of the jobs that came.
         """
         cursor = self.of(kind)
-        cursor.found(document)
+        cursor.found(document, looks)
         forgotten = self._of.keep(kind, cursor)
         self._by_queue.setdefault(kind[0], set()).add(kind)
         if forgotten is not None:

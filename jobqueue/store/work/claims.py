@@ -138,27 +138,31 @@ class ClaimStore:
             if document is None:
                 self._refuse_late(search)
             return None if document is None else documents.job(document)
-        for query, order, index in await self.parts(search):
+        parts, looks = await self.parts(search)
+        for query, order, index in parts:
             document = await self._claim((query, index, order), search.token, begin, deadline)
             if document is not None:
-                self.found(search, [document])
+                self.found(search, [document], looks)
                 return documents.job(document)
         self._refuse_late(search)
         self._cursors.of(_kind(search)).saw(None)
         return None
 
-    async def parts(self, search: ClaimSearch) -> list[tuple[Document, list[tuple[str, int]], str]]:
-        """Return the filters that find the first job, one after the other, each with its order and index."""
+    async def parts(self, search: ClaimSearch) -> tuple[list[tuple[Document, list[tuple[str, int]], str]], int]:
+        """Return the filters that find the first job, one after the other, each with its order and index.
+
+        The second value is the number of looks that the position rests on, for `found`.
+        """
         base, index = limit_statements.of_queue(search)
         cursor = self._cursors.of(_kind(search))
-        if cursor.is_due(time.monotonic()):
-            await self._look(cursor, base, index)
-        return [(base | part, order, index) for part, order in cursor.narrowed()]
+        if (above := cursor.due(time.monotonic())) is not None:
+            await self._look(cursor, base, above, index)
+        return [(base | part, order, index) for part, order in cursor.narrowed()], cursor.looks
 
-    def found(self, search: ClaimSearch, claimed: Sequence[Document]) -> None:
-        """Make the next search begin at the last of some claimed jobs."""
+    def found(self, search: ClaimSearch, claimed: Sequence[Document], looks: int) -> None:
+        """Make the next search begin at the last of some claimed jobs, unless a look has found an earlier one since."""
         for document in claimed:
-            self._cursors.found(_kind(search), document)
+            self._cursors.found(_kind(search), document, looks)
 
     @guarded
     async def again(self, queue: str, key: str) -> Job | None:
@@ -264,13 +268,13 @@ class ClaimStore:
                     raise
 
     @guarded
-    async def _look(self, cursor: ClaimCursor, base: Document, index: str) -> None:
-        """Find the first job of all; a mere look is never in the way of a claim."""
-        with cursor.looking():
+    async def _look(self, cursor: ClaimCursor, base: Document, above: Document, index: str) -> None:
+        """Find the first job of all, or above a priority; a mere look is never in the way of a claim."""
+        with cursor.looking(above):
             first = await self.collection.find_one(
-                base, {"priority": 1, "insertAt": 1}, sort=statements.CLAIM_ORDER, hint=index
+                base | above, {"priority": 1, "insertAt": 1}, sort=statements.CLAIM_ORDER, hint=index
             )
-            cursor.saw(first)
+        cursor.looked(first, above)
 
     async def _claim(
         self,

@@ -46,17 +46,18 @@ class SeveralClaims:
             DatabaseUnavailableError: the update may have claimed jobs; their tokens find them later.
         """
         search = searches[0]
-        found = await self._look(search, len(searches))
+        parts, looks = await self._claims.parts(search)
+        found = await self._look(parts, len(searches))
         tokens = {document["_id"]: one.token for document, one in zip(found, searches, strict=False)}
         if not tokens or not await self._take(search, tokens):
             return []
         claimed = await self._read(tokens)
-        self._claims.found(search, [document for document in found if document["_id"] in claimed])
+        self._claims.found(search, [document for document in found if document["_id"] in claimed], looks)
         return [(claimed[job_id], token) for job_id, token in tokens.items() if job_id in claimed]
 
-    async def _look(self, search: ClaimSearch, most: int) -> list[Document]:
-        """Return the first jobs in order that may be claimed together."""
-        for query, order, index in await self._claims.parts(search):
+    async def _look(self, parts: Sequence[tuple[Document, list[tuple[str, int]], str]], most: int) -> list[Document]:
+        """Return the first jobs in order that may be claimed together; ``parts`` as of `ClaimStore.parts`."""
+        for query, order, index in parts:
             cursor = self._jobs.find(query, _LOOKED_AT, sort=order, hint=index, limit=most)
             found = [dict(document) async for document in cursor]
             if found:

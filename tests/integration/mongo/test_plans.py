@@ -127,6 +127,7 @@ def warm_position() -> ClaimCursor:
     """Return a position after many claims, at one of the waiting jobs."""
     position = ClaimCursor(claims=10**6)
     position.saw({"priority": 4, "insertAt": NOW})
+    position.unsettled, position.looked_at = False, 0.0
     return position
 
 
@@ -148,6 +149,11 @@ async def test_a_claim_looks_only_at_waiting_jobs_in_their_order(
     for part, order_of_claims in position.narrowed():
         search = statements.claimable("default", types, excluded) | part
         await explain(database, find_and_modify(search, hint, order_of_claims), keys=5)
+    position.unsettle(10)
+    above = position.due(0.0)
+    if above is not None:
+        look = {"find": "jobs", "filter": statements.claimable("default", types, excluded) | above, "limit": 1}
+        await explain(database, look | {"sort": dict(statements.CLAIM_ORDER), "hint": hint}, keys=5)
 
 
 async def test_renewals_look_only_at_the_jobs_that_they_renew(database: Database) -> None:

@@ -32,6 +32,8 @@ from tests.support.factories import (
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from jobqueue.services.application import Runtime
     from jobqueue.services.work.attempts import ClaimedJob
     from jobqueue.settings import Settings
@@ -240,13 +242,17 @@ class Walk:
             await self.runtime.manager.patch(waiting, {"priority": self.rng.randint(-2, 2)})
 
 
-@pytest.mark.parametrize("seed", range(4))
-async def test_the_short_way_to_the_next_job_never_passes_one_by(
-    idle_runtime: Runtime, monkeypatch: pytest.MonkeyPatch, seed: int
-) -> None:
+@pytest.fixture
+def no_second_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make claims look at the first job of all only when an event tells of a job."""
     monkeypatch.setattr(claim_cursor, "_WARM", 0)
     monkeypatch.setattr(claim_cursor, "_LOOK_SECONDS", 1e9)
     monkeypatch.setattr(claim_cursor, "_CHEAP_SECONDS", 1e9)
+
+
+@pytest.mark.usefixtures("no_second_looks")
+@pytest.mark.parametrize("seed", range(4))
+async def test_the_short_way_to_the_next_job_never_passes_one_by(idle_runtime: Runtime, seed: int) -> None:
     walk = Walk(idle_runtime, seed)
     steps = [walk.add, walk.add, walk.claim, walk.claim, walk.claim, walk.give_back, walk.end, walk.requeue]
     steps += [walk.come_later, walk.prefer, walk.add_bulk]
@@ -272,19 +278,90 @@ async def test_after_many_claims_the_search_begins_where_the_last_job_was(
     assert [search.get("priority") for search in searches] == [None, 0, 0]
 
 
+@pytest.mark.usefixtures("no_second_looks")
 @pytest.mark.parametrize("priority", [-1, 0, 1, 2])
-async def test_after_many_claims_a_new_job_takes_its_place_at_once(
-    idle_runtime: Runtime, monkeypatch: pytest.MonkeyPatch, priority: int
-) -> None:
-    monkeypatch.setattr(claim_cursor, "_WARM", 0)
-    monkeypatch.setattr(claim_cursor, "_LOOK_SECONDS", 1e9)
-    monkeypatch.setattr(claim_cursor, "_CHEAP_SECONDS", 1e9)
+async def test_after_many_claims_a_new_job_takes_its_place_at_once(idle_runtime: Runtime, priority: int) -> None:
     for _ in range(3):
         await add(idle_runtime)
     await claim(idle_runtime)
     new = await add(idle_runtime, priority=priority)
     order = [(await claim(idle_runtime)).job.id for _ in range(3)]
     assert order.index(new.id) == (0 if priority > 0 else 2)
+
+
+async def late_claim(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Awaitable[None]]:
+    """Send a claim that the server carries out at once; return a function that lets its reply come."""
+    collection = runtime.claims.collection
+    call: Any = collection.find_one_and_update
+    carried_out, comes = asyncio.Event(), asyncio.Event()
+
+    async def slow(*args: Any, **kwargs: Any) -> Any:
+        monkeypatch.setattr(collection, "find_one_and_update", call)
+        reply = await call(*args, **kwargs)
+        carried_out.set()
+        await comes.wait()
+        return reply
+
+    monkeypatch.setattr(collection, "find_one_and_update", slow)
+    claiming = asyncio.create_task(claim(runtime))
+    await carried_out.wait()
+
+    async def let_come() -> None:
+        comes.set()
+        await claiming
+
+    return let_come
+
+
+@pytest.mark.usefixtures("no_second_looks")
+@pytest.mark.parametrize("at_once", [2, 1])
+async def test_the_late_reply_of_a_claim_hides_no_job_of_higher_priority(
+    idle_runtime: Runtime, monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    for _ in range(6):
+        await add(idle_runtime)
+    await claim(idle_runtime)
+    let_come = await late_claim(idle_runtime, monkeypatch)
+    urgent = [await add(idle_runtime, priority=5) for _ in range(at_once)]
+    begun = [(await claim(idle_runtime)).job.id]
+    if at_once == 1:
+        urgent.append(await add(idle_runtime, priority=5))
+    await let_come()
+    begun.append((await claim(idle_runtime)).job.id)
+    assert begun == [job.id for job in urgent]
+
+
+@pytest.mark.usefixtures("no_second_looks")
+async def test_the_late_reply_of_a_claim_hides_no_job_that_came_back(
+    idle_runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = [ObjectId((await add(idle_runtime)).id) for _ in range(2)]
+    # Positions leave a margin for jobs that were added at nearly the same time.
+    await idle_runtime.jobs.collection.update_many({"_id": {"$in": old}}, {"$set": {"insertAt": LONG_AGO}})
+    for _ in range(4):
+        await add(idle_runtime)
+    back = [await claim(idle_runtime) for _ in range(2)]
+    await claim(idle_runtime)
+    let_come = await late_claim(idle_runtime, monkeypatch)
+    for claimed in back:
+        await idle_runtime.work.release(claimed.job, claimed.token)
+    begun = [(await claim(idle_runtime)).job.id]
+    await let_come()
+    begun.append((await claim(idle_runtime)).job.id)
+    assert begun == [claimed.job.id for claimed in back]
+
+
+async def test_a_new_job_of_higher_priority_is_seen_at_once_though_looks_are_costly(
+    idle_runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"_WARM": 0, "_LOOK_SECONDS": 1e9, "_CHEAP_SECONDS": 0, "_SHARE": 1e15}.items():
+        monkeypatch.setattr(claim_cursor, name, value)
+    for _ in range(4):
+        await add(idle_runtime)
+    for _ in range(2):
+        await claim(idle_runtime)
+    urgent = await add(idle_runtime, priority=5)
+    assert (await claim(idle_runtime)).job.id == urgent.id
 
 
 async def test_a_better_job_from_another_process_is_seen_within_about_a_second_without_being_told(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import statistics
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from jobqueue import JobQueue, NewJob
 from jobqueue.domain.errors import DatabaseUnavailableError, TooLargeError
 from jobqueue.domain.jobs.states import Outcome, State
 from jobqueue.services.work.several import SeveralAttempts
+from jobqueue.store.work import claim_cursor
 from jobqueue.store.work.several_claims import SeveralClaims
 from tests.support.factories import add, claim, lane, succeed
 from tests.support.waiting import eventually
@@ -104,6 +106,29 @@ async def test_queues_with_limits_or_a_pause_claim_one_by_one(idle_runtime: Runt
     await idle_runtime.queues.patch("default", config)
     assert await take(idle_runtime, 5) == []
     assert await idle_runtime.jobs.collection.count_documents({"state": "processing"}) == 0
+
+
+async def test_a_late_reply_hides_no_job_of_higher_priority(
+    idle_runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("_LOOK_SECONDS", "_CHEAP_SECONDS"):
+        monkeypatch.setattr(claim_cursor, name, 1e9)
+    monkeypatch.setattr(claim_cursor, "_WARM", 0)
+    for _ in range(6):
+        await add(idle_runtime)
+    await claim(idle_runtime)
+    read, urgent, begun = SeveralClaims._read, [], []
+
+    async def late(store: SeveralClaims, tokens: dict[Any, str]) -> dict[Any, Any]:
+        claimed = await read(store, tokens)
+        urgent.extend([(await add(idle_runtime, priority=5)).id for _ in range(2)])
+        begun.append((await claim(idle_runtime)).job.id)
+        return claimed
+
+    monkeypatch.setattr(SeveralClaims, "_read", late)
+    assert len(await take(idle_runtime, 2)) == 2
+    begun.append((await claim(idle_runtime)).job.id)
+    assert begun == urgent
 
 
 async def test_a_claim_under_a_former_configuration_takes_nothing(idle_runtime: Runtime) -> None:
@@ -280,3 +305,27 @@ async def test_two_workers_with_one_backlog_and_a_pause_run_every_job_once(setti
             await eventually(lambda: done(400))
     assert sorted(ran) == sorted(set(ran))
     assert len(ran) == 400
+
+
+async def test_all_places_of_a_worker_share_a_claim_while_its_jobs_do_nothing(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claim_several, counts = SeveralAttempts.claim, []
+
+    async def counted(claims: SeveralAttempts, its_lane: Any, count: int, **how: Any) -> Any:
+        counts.append(count)
+        return await claim_several(claims, its_lane, count, **how)
+
+    monkeypatch.setattr(SeveralAttempts, "claim", counted)
+    async with JobQueue(settings) as queue:
+        runs: list[str] = []
+
+        @queue.handler("work")
+        async def work(job: Any) -> None:
+            runs.append(job.id)
+
+        await queue.add_all([NewJob(type="work") for _ in range(300)])
+        async with queue.working(concurrency=12):
+            await eventually(lambda: len(runs) == 300, within=60)
+    # Otherwise they claim in two halves, of four and eight.
+    assert statistics.median(counts) >= 11

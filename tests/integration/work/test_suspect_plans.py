@@ -57,7 +57,7 @@ async def test_a_worker_that_runs_a_suspect_searches_from_its_last_healthy_job_o
 ) -> None:
     hint = statements.CLAIM_INDEX if types is None else statements.CLAIM_TYPE_INDEX
     position = ClaimCursor(warm=0)
-    position.found({"priority": 0, "insertAt": NOW + timedelta(seconds=SUSPECTS)})
+    position.found({"priority": 0, "insertAt": NOW + timedelta(seconds=SUSPECTS)}, 0)
     for part, order in position.narrowed()[:2]:
         search = statements.claimable("default", types) | suspect_statements.NO_SUSPECT | part
         command = {
