@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from jobqueue.client.async_client import AsyncClient
     from jobqueue.client.client import Client
     from jobqueue.client.errors import ServerUnreachableError, UnauthorizedError, UnexpectedReplyError
+    from jobqueue.domain.attempts.backoff import ExponentialBackoff, FixedBackoff, SteppedBackoff
+    from jobqueue.domain.attempts.states import State
     from jobqueue.domain.errors import (
         ConflictError,
         Die,
@@ -27,10 +29,8 @@ if TYPE_CHECKING:
         WrongStateError,
     )
     from jobqueue.domain.insight.event import JobEvent
-    from jobqueue.domain.jobs.backoff import ExponentialBackoff, FixedBackoff, SteppedBackoff
     from jobqueue.domain.jobs.job import Job, NewJob
     from jobqueue.domain.jobs.options import JobOptions
-    from jobqueue.domain.jobs.states import State
     from jobqueue.domain.jobs.task_job import TaskJob
     from jobqueue.domain.producer import BlockingProducer, Producer
     from jobqueue.domain.search.query import JobQuery

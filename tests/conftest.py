@@ -13,7 +13,7 @@ from jobqueue.services.queue import JobQueue
 from jobqueue.settings import Settings
 from jobqueue.store import indexes
 from jobqueue.testing import mongod
-from tests.support.factories import PATIENCE
+from tests.support.data.factories import PATIENCE
 from tests.support.used import uses
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def db_name(databases: ScratchDatabases, request: pytest.FixtureRequest) -> Iter
         yield name
         databases.drop(name)
     # An index that once held a list answers fewer queries alone for good.
-    elif not uses(request, "tests.support.plans") and request.node.get_closest_marker("new_database") is None:
+    elif not uses(request, "tests.support.mongo.plans") and request.node.get_closest_marker("new_database") is None:
         name = databases.ready()
         _indexed.add(name)
         yield name

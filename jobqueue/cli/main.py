@@ -32,8 +32,8 @@ class Entry(NamedTuple):
 
 
 COMMANDS: Final = {
-    "serve": Entry("jobqueue.cli.process.serve:serve", "Serve the HTTP API, and run webhooks and maintenance."),
-    "worker": Entry("jobqueue.cli.process.worker:worker", "Run the Python handlers of a JobQueue object."),
+    "serve": Entry("jobqueue.cli.running.serve:serve", "Serve the HTTP API, and run webhooks and maintenance."),
+    "worker": Entry("jobqueue.cli.running.worker:worker", "Run the Python handlers of a JobQueue object."),
     "add": Entry("jobqueue.cli.jobs.add:add", "Add a job, or many."),
     "status": Entry("jobqueue.cli.insight.status:status", "Print only what needs somebody, and what mends it."),
     "list": Entry("jobqueue.cli.jobs.listing:list_jobs", "List jobs, newest first."),

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from jobqueue.client import views
 from jobqueue.client.calls import Calls, view
-from jobqueue.client.forms import given
+from jobqueue.client.wire import views
+from jobqueue.client.wire.forms import given
 from jobqueue.domain.errors import InvalidInputError, Problems
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Unpack
 import msgspec
 
 from jobqueue.client.calls import Calls, view
-from jobqueue.client.forms import given
+from jobqueue.client.wire.forms import given
 from jobqueue.domain.alerts.alert import check_mute, check_name
 from jobqueue.domain.jobs import json_reading
 from jobqueue.domain.jobs.json_form import camel

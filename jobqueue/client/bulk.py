@@ -10,17 +10,17 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from jobqueue.client import views
 from jobqueue.client.calls import Calls, made, pairs, path, view
-from jobqueue.client.comparison import FailureComparisonView
 from jobqueue.client.errors import of_problem
-from jobqueue.client.forms import given, requeue_form
+from jobqueue.client.wire import views
+from jobqueue.client.wire.comparison import FailureComparisonView
+from jobqueue.client.wire.forms import given, requeue_form
 from jobqueue.domain.bulk.operation import Action, Stage
 from jobqueue.domain.jobs import json_reading
-from jobqueue.domain.jobs.checks import check_id
 from jobqueue.domain.jobs.json_form import camel, value
-from jobqueue.domain.jobs.step import UNFORGOTTEN, FromStep
 from jobqueue.domain.search.filter_values import filter_json
+from jobqueue.domain.steps.step import UNFORGOTTEN, FromStep
+from jobqueue.domain.values.checks import check_id
 from jobqueue.domain.work.failure import BY_COUNT, BY_LAST
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ import msgspec
 from jobqueue.client.errors import UnexpectedReplyError, of_problem
 from jobqueue.client.transport import Call, segment
 from jobqueue.domain.errors import InvalidInputError
-from jobqueue.domain.jobs.iso8601 import aware
 from jobqueue.domain.jobs.json_form import date
+from jobqueue.domain.values.iso8601 import aware
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping

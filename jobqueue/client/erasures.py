@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from jobqueue.client import views
 from jobqueue.client.calls import Calls, view
+from jobqueue.client.wire import views
 from jobqueue.domain.bulk.erasure import chosen
 
 if TYPE_CHECKING:

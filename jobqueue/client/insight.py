@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from jobqueue.client import suggestion_views, views
 from jobqueue.client.calls import Calls, pairs, path, view
 from jobqueue.client.errors import ServerUnreachableError, UnexpectedReplyError
 from jobqueue.client.transport import Call
+from jobqueue.client.wire import suggestion_views, views
+from jobqueue.domain.attempts.states import State
 from jobqueue.domain.errors import BusyError, DatabaseError, NotReadyError
 from jobqueue.domain.insight.event import Gap, JobEvent
-from jobqueue.domain.jobs.checks import check_id
-from jobqueue.domain.jobs.iso8601 import moment
-from jobqueue.domain.jobs.states import State
+from jobqueue.domain.values.checks import check_id
+from jobqueue.domain.values.iso8601 import moment
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence

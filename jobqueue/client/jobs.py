@@ -6,34 +6,34 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Unpack
 
-from jobqueue.client import views
 from jobqueue.client.calls import Calls, made, pairs, path, view
 from jobqueue.client.errors import UnexpectedReplyError, of_problem
-from jobqueue.client.forms import given, job_form, new_job_forms, query_form, requeue_form, search_form
 from jobqueue.client.transport import Call
+from jobqueue.client.wire import views
+from jobqueue.client.wire.forms import given, job_form, new_job_forms, query_form, requeue_form, search_form
+from jobqueue.domain.attempts.states import FINAL, Outcome, State
 from jobqueue.domain.errors import ChangedMeanwhileError, InvalidInputError
 from jobqueue.domain.jobs import json_reading
-from jobqueue.domain.jobs.checks import check_id
 from jobqueue.domain.jobs.ended import result_of
 from jobqueue.domain.jobs.json_form import new_job as new_form
 from jobqueue.domain.jobs.json_form import value as json_value
 from jobqueue.domain.jobs.options import new_job
-from jobqueue.domain.jobs.signal import check_signal, check_value
-from jobqueue.domain.jobs.states import FINAL, Outcome, State
-from jobqueue.domain.jobs.step import UNFORGOTTEN, FromStep
 from jobqueue.domain.search.filter_values import filter_json
 from jobqueue.domain.search.job_filter import job_query
 from jobqueue.domain.search.query import Page
+from jobqueue.domain.steps.signal import check_signal, check_value
+from jobqueue.domain.steps.step import UNFORGOTTEN, FromStep
+from jobqueue.domain.values.checks import check_id
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
     from jobqueue.client.transport import Reply
-    from jobqueue.domain.jobs.attempt import LogLine
+    from jobqueue.domain.attempts.attempt import LogLine
     from jobqueue.domain.jobs.job import Job, NewJob
     from jobqueue.domain.jobs.options import JobOptions
-    from jobqueue.domain.jobs.step import Step
     from jobqueue.domain.search.job_filter import JobFilter
+    from jobqueue.domain.steps.step import Step
 
 _POLL_SECONDS: Final = 25.0
 """Seconds of one request that waits; proxies cut connections that are silent for a minute, and some for half a one."""

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Unpack
 
-from jobqueue.client import views
 from jobqueue.client.calls import Calls, pairs, view
-from jobqueue.client.forms import given
-from jobqueue.client.webhook_views import WebhookTestView
+from jobqueue.client.wire import views
+from jobqueue.client.wire.forms import given
+from jobqueue.client.wire.webhook_views import WebhookTestView
 from jobqueue.domain.jobs import json_reading
-from jobqueue.domain.jobs.checks import check_queue
 from jobqueue.domain.jobs.job import DEFAULT_QUEUE
 from jobqueue.domain.jobs.json_form import new_job as new_form
 from jobqueue.domain.queues.queue_options import QueueOptions, queue_changes
 from jobqueue.domain.schedules.outlook import STARTS
 from jobqueue.domain.schedules.schedule import check_job
+from jobqueue.domain.values.checks import check_queue
 from jobqueue.domain.work.processing import LONGEST_PING
 
 if TYPE_CHECKING:

@@ -6,14 +6,14 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from jobqueue.client import views
 from jobqueue.client.bulk import BulkCalls
 from jobqueue.client.calls import made, view
-from jobqueue.client.forms import batch_form, batch_query_form, given, member_forms
+from jobqueue.client.wire import views
+from jobqueue.client.wire.forms import batch_form, batch_query_form, given, member_forms
+from jobqueue.domain.attempts.states import State
 from jobqueue.domain.jobs import json_reading
-from jobqueue.domain.jobs.checks import check_id
-from jobqueue.domain.jobs.states import State
 from jobqueue.domain.search.job_filter import meta_pairs
+from jobqueue.domain.values.checks import check_id
 from jobqueue.domain.workflow.batch import FINISHED, AddedMember, Batch, BatchView, StandIn
 from jobqueue.domain.workflow.batch_query import BatchQuery
 

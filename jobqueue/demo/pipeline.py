@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.demo import sources
+from jobqueue.domain.attempts.states import FINAL, State
 from jobqueue.domain.errors import ConflictError, DatabaseUnavailableError
-from jobqueue.domain.jobs.states import FINAL, State
 from jobqueue.services.queue import JobQueue
 from jobqueue.services.signals.notifier import Wakeup
 

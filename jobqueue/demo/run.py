@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.demo import sources
 from jobqueue.demo.pipeline import queue_of
+from jobqueue.domain.attempts.backoff import SteppedBackoff
+from jobqueue.domain.attempts.states import FINAL, State
 from jobqueue.domain.errors import ConflictError, DatabaseUnavailableError, Die, InvalidInputError, NotFoundError
-from jobqueue.domain.jobs.backoff import SteppedBackoff
 from jobqueue.domain.jobs.job import NewJob
-from jobqueue.domain.jobs.states import FINAL, State
 from jobqueue.domain.search.query import MOST_LISTED, JobQuery
 from jobqueue.domain.workflow.batch import FINISHED, Member, NewBatch
 

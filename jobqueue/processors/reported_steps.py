@@ -6,11 +6,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from jobqueue import tracing
+from jobqueue.domain.attempts.attempt import JobError
 from jobqueue.domain.errors import InvalidInputError, KeyConflictError, OlderWorkersError, StepError, TooLargeError
 from jobqueue.domain.jobs import json_form
-from jobqueue.domain.jobs.attempt import JobError
-from jobqueue.domain.jobs.call import CHILD
-from jobqueue.domain.jobs.step import StepKind, Wait, check_name
+from jobqueue.domain.steps.call import CHILD
+from jobqueue.domain.steps.step import StepKind, Wait, check_name
 from jobqueue.domain.work.calls import read_call
 from jobqueue.domain.work.verdict import Failure, Suspension
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from jobqueue.domain.jobs.job import Job
-    from jobqueue.domain.jobs.step import Step
+    from jobqueue.domain.steps.step import Step
     from jobqueue.domain.work.calls import NewCall
     from jobqueue.domain.work.verdict import StepReporter, Verdict
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from jobqueue.domain.errors import InvalidInputError
-from jobqueue.domain.jobs import payload
 from jobqueue.domain.text import cut
+from jobqueue.domain.values import payload
 from jobqueue.domain.work import result_text
 
 _MOST_DIGITS: Final = 30

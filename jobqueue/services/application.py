@@ -49,6 +49,7 @@ from jobqueue.services.queues.queue_why import QueueExplainer
 from jobqueue.services.queues.queues import Queues
 from jobqueue.services.queues.type_checks import TypeChecks
 from jobqueue.services.queues.webhook_tests import WebhookTests
+from jobqueue.services.runs.attempts import Attempts
 from jobqueue.services.schedules.declared import DECLARE_SECONDS, DeclaredSchedules
 from jobqueue.services.schedules.manual_runs import ManualRuns
 from jobqueue.services.schedules.schedules import Scheduler, Schedules
@@ -63,7 +64,6 @@ from jobqueue.services.steps.doubts import Doubts
 from jobqueue.services.steps.links import SignalLinks
 from jobqueue.services.steps.signals import Signals
 from jobqueue.services.steps.steps import Steps
-from jobqueue.services.work.attempts import Attempts
 from jobqueue.services.work.context import JobRelatives
 from jobqueue.services.work.crashes import CrashDetector
 from jobqueue.services.work.dispatcher import Dispatcher

@@ -12,11 +12,11 @@ import orjson
 from jobqueue.domain.access.access import EVERYTHING
 from jobqueue.domain.access.credentials import secrets_of_url
 from jobqueue.domain.access.redaction import MOST_NAMED, MOST_VALUES, Redactor, check_paths
+from jobqueue.domain.attempts.fingerprint import fingerprint
 from jobqueue.domain.errors import NotFoundError
 from jobqueue.domain.jobs import json_form
-from jobqueue.domain.jobs.fingerprint import fingerprint
-from jobqueue.domain.jobs.signal import INLINE_VALUE
 from jobqueue.domain.queues import queue_form
+from jobqueue.domain.steps.signal import INLINE_VALUE
 from jobqueue.domain.work.bundle import FORMAT
 from jobqueue.domain.work.logs import LogQuery
 from jobqueue.domain.work.processing import WebhookConfig
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     from jobqueue.domain.access.access import Scope
     from jobqueue.domain.jobs.job import Job
-    from jobqueue.domain.jobs.step import Step
     from jobqueue.domain.queues.queue import QueueConfig
+    from jobqueue.domain.steps.step import Step
     from jobqueue.services.jobs.manage import Family, JobManager
     from jobqueue.services.queues.queues import Queues
     from jobqueue.services.steps.steps import Steps

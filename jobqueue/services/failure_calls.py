@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from jobqueue.domain.jobs.fingerprint import check_fingerprint
+from jobqueue.domain.attempts.fingerprint import check_fingerprint
 from jobqueue.domain.work.failure import FailureQuery
 
 if TYPE_CHECKING:

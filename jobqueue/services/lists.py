@@ -7,9 +7,9 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain.insight.audit import PYTHON
-from jobqueue.domain.jobs.checks import check_id, check_queue
 from jobqueue.domain.schedules.outlook import STARTS
 from jobqueue.domain.search.job_filter import meta_pairs
+from jobqueue.domain.values.checks import check_id, check_queue
 from jobqueue.domain.workflow.batch import FINISHED
 from jobqueue.domain.workflow.batch_query import BatchQuery
 from jobqueue.services.schedules.previews import preview

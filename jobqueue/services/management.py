@@ -6,19 +6,19 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Unpack
 
 from jobqueue.domain.access.access import EVERYTHING
+from jobqueue.domain.attempts.states import State
 from jobqueue.domain.errors import InvalidInputError
 from jobqueue.domain.insight.audit import PYTHON
 from jobqueue.domain.insight.event import EventFilter
-from jobqueue.domain.jobs.checks import check_id, check_queue
-from jobqueue.domain.jobs.iso8601 import aware
 from jobqueue.domain.jobs.job import DEFAULT_QUEUE
-from jobqueue.domain.jobs.states import State
 from jobqueue.domain.queues.queue import check_reason
 from jobqueue.domain.queues.queue_options import QueueOptions, queue_changes
 from jobqueue.domain.schedules import schedule as schedules
 from jobqueue.domain.search.filter_values import filter_json
 from jobqueue.domain.search.pipelines import compile_pipeline
 from jobqueue.domain.search.search import check_most, search
+from jobqueue.domain.values.checks import check_id, check_queue
+from jobqueue.domain.values.iso8601 import aware
 from jobqueue.services.failure_calls import FailureCalls
 from jobqueue.services.insight.events import KeepAlive
 from jobqueue.services.insight.series import SeriesRequest

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 from jobqueue.domain.bulk.operation import Action, NewOperation, Stage
 from jobqueue.domain.bulk.rules import Rules
 from jobqueue.domain.insight.audit import PYTHON
-from jobqueue.domain.jobs.checks import check_id
-from jobqueue.domain.jobs.step import UNFORGOTTEN, FromStep
 from jobqueue.domain.search.filter_values import filter_json
+from jobqueue.domain.steps.step import UNFORGOTTEN, FromStep
+from jobqueue.domain.values.checks import check_id
 from jobqueue.services.jobs.job_changes import requeue_changes
 
 if TYPE_CHECKING:

@@ -8,15 +8,15 @@ import functools
 import os
 from typing import TYPE_CHECKING, Any, ClassVar, Self, Unpack, overload
 
+from jobqueue.domain.attempts.attempt import LogLine
+from jobqueue.domain.attempts.states import FINAL
 from jobqueue.domain.insight.audit import PYTHON
-from jobqueue.domain.jobs.attempt import LogLine
-from jobqueue.domain.jobs.checks import check_id
 from jobqueue.domain.jobs.job import Job, NewJob
 from jobqueue.domain.jobs.options import new_job
-from jobqueue.domain.jobs.states import FINAL
-from jobqueue.domain.jobs.step import UNFORGOTTEN, FromStep
 from jobqueue.domain.search.job_filter import job_query
 from jobqueue.domain.search.query import JobQuery, Page
+from jobqueue.domain.steps.step import UNFORGOTTEN, FromStep
+from jobqueue.domain.values.checks import check_id
 from jobqueue.processors.callbacks.callback import CallbackProcessor
 from jobqueue.services.application import Runtime
 from jobqueue.services.erasing import Erasing

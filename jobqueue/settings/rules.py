@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 from jobqueue.domain.errors import InvalidInputError
-from jobqueue.domain.jobs import checks
 from jobqueue.domain.unknown import hint
+from jobqueue.domain.values import checks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

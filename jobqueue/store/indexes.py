@@ -16,13 +16,7 @@ from jobqueue.domain.errors import NoDatabaseError, UnsuitableDatabaseError
 from jobqueue.journal import get_logger
 from jobqueue.store.alerts import incidents
 from jobqueue.store.bulk import erasure_statements, failure_statements
-from jobqueue.store.documents import (
-    call_statements,
-    external_statements,
-    repeat_statements,
-    statements,
-    unsound_statements,
-)
+from jobqueue.store.documents import external_statements, repeat_statements, statements, unsound_statements
 from jobqueue.store.insight import activity_statements, audit_statements
 from jobqueue.store.limits import limit_statements
 from jobqueue.store.mongo.clock import EPOCH
@@ -35,6 +29,7 @@ from jobqueue.store.mongo.driver import (
     indexes_of,
     timeout,
 )
+from jobqueue.store.steps import call_statements
 from jobqueue.store.work import expiry_statements
 from jobqueue.store.workflow import batch_listings
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from jobqueue.domain.jobs.states import State
+from jobqueue.domain.attempts.states import State
 from jobqueue.store.bulk import failure_statements, operation_statements
 from jobqueue.store.bulk.operation_documents import ACTIONS
 from jobqueue.store.documents import statements

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from weakref import WeakSet
 
 from jobqueue.domain.errors import InvalidInputError
-from jobqueue.domain.jobs.checks import check_queue
 from jobqueue.domain.jobs.options import new_job
 from jobqueue.domain.schedules import schedule as schedules
 from jobqueue.domain.schedules.declaration import Declaration, application
+from jobqueue.domain.values.checks import check_queue
 from jobqueue.processors.callbacks.handlers import name_of
 from jobqueue.tasks.task import Task
 

@@ -6,8 +6,8 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, overload
 
+from jobqueue.domain.attempts.states import State
 from jobqueue.domain.errors import DatabaseUnavailableError, InvalidInputError
-from jobqueue.domain.jobs.states import State
 from jobqueue.domain.jobs.task_job import TaskJob
 from jobqueue.domain.search.job_filter import JobFilter
 from jobqueue.domain.workflow.batch import FINISHED

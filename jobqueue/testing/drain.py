@@ -6,13 +6,13 @@ import asyncio
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
+from jobqueue.domain.attempts.states import FINAL, State
 from jobqueue.domain.errors import NotFoundError
-from jobqueue.domain.jobs.states import FINAL, State
 from jobqueue.processors.callbacks.callback import CallbackProcessor
 from jobqueue.processors.callbacks.handlers import watched
 from jobqueue.services.limits.group_keys import LimitKeys
 from jobqueue.services.limits.limiter import HeldBack
-from jobqueue.services.work.execution import Execution
+from jobqueue.services.runs.execution import Execution
 from jobqueue.services.work.loops import LeaseGrace, Promoter, Reaper
 from jobqueue.store.jobs.upcoming import UpcomingStore
 from jobqueue.testing.errors import EndlessDrainError, UnexpectedEndError
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from jobqueue.domain.jobs.job import Job
     from jobqueue.processors.callbacks.handlers import Handler
     from jobqueue.services.application import Runtime
-    from jobqueue.services.work.attempts import ClaimedJob
+    from jobqueue.services.runs.attempts import ClaimedJob
     from jobqueue.store.mongo.moved_clock import MovedClock
     from jobqueue.testing.crash import Crash
 

@@ -6,7 +6,7 @@ import asyncio
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
-from jobqueue.domain.jobs import iso8601
+from jobqueue.domain.values import iso8601
 from jobqueue.services.application import Runtime
 from jobqueue.services.queue import JobQueue
 from jobqueue.services.sync_queue import SyncJobQueue

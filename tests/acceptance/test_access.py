@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 from pymongo import MongoClient
 
-from jobqueue.cli.process.serving import Endpoint, check_token
+from jobqueue.cli.running.serving import Endpoint, check_token
 from jobqueue.domain.errors import SettingsError
 from jobqueue.domain.insight.audit import Actor
 from tests.acceptance.cli.cli_process import Cli, Service, eventually

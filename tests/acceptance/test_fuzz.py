@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tests.acceptance.cli.cli_process import Cli
-from tests.support.schema_fuzz import fuzz
+from tests.support.fuzz.schema_fuzz import fuzz
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.acceptance.cli.cli_process import Cli
-from tests.support.schema_fuzz import ROOT
+from tests.support.fuzz.schema_fuzz import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

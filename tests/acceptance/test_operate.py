@@ -14,9 +14,9 @@ from jobqueue import State
 from jobqueue.cli.main import main
 from jobqueue.domain.jobs.job import NewJob
 from jobqueue.domain.work.failure import FailureQuery
+from tests.support.data.factories import add, claimed_job, fail, job_in, open_runtime
 from tests.support.docs.console import Command, commands
 from tests.support.docs.readme import ROOT
-from tests.support.factories import add, claimed_job, fail, job_in, open_runtime
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

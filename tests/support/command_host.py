@@ -15,9 +15,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jobqueue.domain.jobs.backoff import FixedBackoff
+from jobqueue.domain.attempts.backoff import FixedBackoff
+from jobqueue.domain.attempts.states import State
 from jobqueue.domain.jobs.job import Job
-from jobqueue.domain.jobs.states import State
 from jobqueue.processors.commands.command import CommandProcessor
 from jobqueue.processors.commands.commands_file import Command
 from tests.support.memory_steps import MemorySteps

@@ -5,14 +5,14 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from jobqueue.domain.jobs.call import Call
-from jobqueue.domain.jobs.step import Step, StepKind
+from jobqueue.domain.steps.call import Call
+from jobqueue.domain.steps.step import Step, StepKind
 from jobqueue.domain.work.calls import Called
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from jobqueue.domain.jobs.attempt import JobError
+    from jobqueue.domain.attempts.attempt import JobError
     from jobqueue.domain.work.calls import NewCall
 
 

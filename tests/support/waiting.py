@@ -6,7 +6,7 @@ import asyncio
 import inspect
 from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 
-from tests.support.scale import sized
+from tests.support.data.scale import sized
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -10,9 +10,9 @@ from jobqueue.api.schemas import fields, json_types
 from jobqueue.api.schemas.fields import Response
 from jobqueue.api.schemas.queries import Query
 from jobqueue.api.security.caller import caller
+from jobqueue.domain.attempts.fingerprint import check_fingerprint
 from jobqueue.domain.bulk.failure_comparison import Verdict
 from jobqueue.domain.bulk.traits import TraitTest
-from jobqueue.domain.jobs.fingerprint import check_fingerprint
 
 if TYPE_CHECKING:
     from aiohttp import web

@@ -10,12 +10,12 @@ from jobqueue.api.http.json_body import read_body
 from jobqueue.api.http.json_reply import reply
 from jobqueue.api.http.keys import QUERY, RUNTIME
 from jobqueue.api.security.caller import actor, caller, shown
+from jobqueue.domain.attempts.fingerprint import check_fingerprint
 from jobqueue.domain.bulk.operation import Action, NewOperation
 from jobqueue.domain.bulk.rules import Rules
 from jobqueue.domain.errors import InvalidInputError
-from jobqueue.domain.jobs.fingerprint import check_fingerprint
 from jobqueue.domain.jobs.json_form import camel
-from jobqueue.domain.jobs.step import UNFORGOTTEN
+from jobqueue.domain.steps.step import UNFORGOTTEN
 from jobqueue.domain.work.failure import FailureQuery
 from jobqueue.services.jobs.job_changes import requeue_changes
 

@@ -14,7 +14,7 @@ from jobqueue.api.schemas.responses import BriefResponse
 from jobqueue.api.security.caller import actor, caller
 from jobqueue.domain.bulk.operation import Action, NewOperation
 from jobqueue.domain.bulk.rules import Rules
-from jobqueue.domain.jobs.step import UNFORGOTTEN
+from jobqueue.domain.steps.step import UNFORGOTTEN
 from jobqueue.services.jobs.job_changes import REQUEUE_CHANGES, requeue_changes
 
 if TYPE_CHECKING:

@@ -11,11 +11,11 @@ from jobqueue.api.schemas.fields import Response, Strict, page
 from jobqueue.api.schemas.queries import ChoiceText, IdText, LimitText, Query, StatesText, absent
 from jobqueue.api.schemas.requests import RequeueSchema
 from jobqueue.api.schemas.responses import BriefResponse, JobResponse
+from jobqueue.domain.attempts.states import FAILURES
 from jobqueue.domain.bulk.operation import LONGEST_REASON, Action, Stage
 from jobqueue.domain.bulk.rules import MOST_A_MINUTE, MOST_AT_ONCE, MOST_FAILED_AGAIN, MOST_TRIED, Why
-from jobqueue.domain.jobs.states import FAILURES
-from jobqueue.domain.jobs.step import as_json
 from jobqueue.domain.search.query import MOST_LISTED
+from jobqueue.domain.steps.step import as_json
 from jobqueue.domain.work.failure import BY_COUNT, BY_LAST, MOST_GROUPS
 
 _REASON: Final[json_types.Form] = {"minLength": 1, "maxLength": LONGEST_REASON}

@@ -17,7 +17,7 @@ from jobqueue.api.security.caller import caller, shown
 from jobqueue.api.security.token_watch import watched
 from jobqueue.domain.errors import NotFoundError
 from jobqueue.domain.insight.event import EventFilter, JobEvent, check_position
-from jobqueue.domain.jobs.checks import check_id
+from jobqueue.domain.values.checks import check_id
 from jobqueue.services.insight.events import KeepAlive, TooManyReadersError
 from jobqueue.services.jobs.job_tags import phase, phase_of, tag
 

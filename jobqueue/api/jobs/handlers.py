@@ -20,8 +20,8 @@ from jobqueue.api.schemas.responses import BriefResponse
 from jobqueue.api.security.caller import actor, admitted, caller, check_made, shown
 from jobqueue.domain.errors import InvalidInputError, NotFoundError
 from jobqueue.domain.jobs import json_form
-from jobqueue.domain.jobs.checks import check_id
-from jobqueue.domain.jobs.step import UNFORGOTTEN
+from jobqueue.domain.steps.step import UNFORGOTTEN
+from jobqueue.domain.values.checks import check_id
 from jobqueue.services.jobs.job_tags import tag
 from jobqueue.services.jobs.producer import MOST_AT_ONCE
 

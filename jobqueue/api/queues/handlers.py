@@ -23,9 +23,9 @@ from jobqueue.api.schemas.queries import name_cursor
 from jobqueue.api.security.caller import actor, caller
 from jobqueue.domain.errors import InvalidInputError
 from jobqueue.domain.jobs import json_form
-from jobqueue.domain.jobs.checks import check_queue, gather
 from jobqueue.domain.queues import queue, queue_form
 from jobqueue.domain.queues.queue import check_reason
+from jobqueue.domain.values.checks import check_queue, gather
 from jobqueue.services.queues.queues import DEFAULT_TAG
 from jobqueue.services.queues.webhook_tests import ACTION
 

@@ -9,8 +9,8 @@ from marshmallow import RAISE, Schema, ValidationError, fields, missing
 
 from jobqueue.domain.errors import InvalidInputError, Problems
 from jobqueue.domain.jobs import json_form
-from jobqueue.domain.jobs.iso8601 import NO_DATE, moment
 from jobqueue.domain.unknown import unknown_names
+from jobqueue.domain.values.iso8601 import NO_DATE, moment
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from jobqueue.domain.attempts.fingerprint import LENGTH
+from jobqueue.domain.attempts.states import Outcome, State
 from jobqueue.domain.durations import LONGEST
-from jobqueue.domain.jobs.checks import BOUNDS, EXPIRY_BOUNDS, LONGEST_KEY, LONGEST_TYPE, QUEUE_NAME
-from jobqueue.domain.jobs.fingerprint import LENGTH
 from jobqueue.domain.jobs.job import MOST_CHILDREN, MOST_DEPENDENCIES, POLICIES
-from jobqueue.domain.jobs.states import Outcome, State
-from jobqueue.domain.jobs.step import LONGEST_NAME
 from jobqueue.domain.limits import limits
+from jobqueue.domain.steps.step import LONGEST_NAME
+from jobqueue.domain.values.checks import BOUNDS, EXPIRY_BOUNDS, LONGEST_KEY, LONGEST_TYPE, QUEUE_NAME
 from jobqueue.domain.workflow.batch import MOST_MEMBERS
 
 Form = dict[str, Any]

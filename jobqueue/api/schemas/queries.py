@@ -10,11 +10,11 @@ from marshmallow import ValidationError
 
 from jobqueue.api.schemas import fields, json_types
 from jobqueue.api.schemas.fields import Strict, flattened, instance
+from jobqueue.domain.attempts.states import State
 from jobqueue.domain.errors import InvalidInputError, Problems
-from jobqueue.domain.jobs.checks import check_id, check_queue
 from jobqueue.domain.jobs.short_ids import ShortId
-from jobqueue.domain.jobs.states import State
 from jobqueue.domain.unknown import unknown_names
+from jobqueue.domain.values.checks import check_id, check_queue
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from jobqueue.api.schemas import fields, json_types
 from jobqueue.api.schemas.fields import Response, Strict
-from jobqueue.domain.jobs.step import StepKind
+from jobqueue.domain.steps.step import StepKind
 
 
 class LogLineResponse(Response):

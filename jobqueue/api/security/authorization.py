@@ -10,7 +10,7 @@ from jobqueue.api.http.keys import CALLER, QUERY, RUNTIME
 from jobqueue.api.http.preconditions import refuse_conditions
 from jobqueue.api.schemas import queries
 from jobqueue.domain.errors import ForbiddenError, NotFoundError
-from jobqueue.domain.jobs.checks import check_id, check_queue
+from jobqueue.domain.values.checks import check_id, check_queue
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping

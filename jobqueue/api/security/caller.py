@@ -10,8 +10,8 @@ from jobqueue.domain.access.access import CHILD_FIELDS, NOBODY
 from jobqueue.domain.errors import ConflictError, InvalidInputError
 from jobqueue.domain.insight.audit import Actor
 from jobqueue.domain.jobs import json_form
-from jobqueue.domain.jobs.checks import is_id
 from jobqueue.domain.jobs.job import NewJob
+from jobqueue.domain.values.checks import is_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

@@ -11,7 +11,7 @@ from jobqueue.api.security.throttle import THROTTLE, too_many_attempts
 from jobqueue.api.security.token_watch import credentials, unauthorized
 from jobqueue.domain.access.access import Caller, Role
 from jobqueue.domain.errors import StaleTokenError
-from jobqueue.domain.jobs.checks import is_id
+from jobqueue.domain.values.checks import is_id
 from jobqueue.lru_cache import LruCache
 
 SCHEME: Final = "claim"

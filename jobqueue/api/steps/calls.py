@@ -17,9 +17,9 @@ from jobqueue.api.work.reports import read_report
 from jobqueue.domain.access.access import Scope
 from jobqueue.domain.errors import CallFailedError, InvalidInputError, Problems
 from jobqueue.domain.jobs import json_form
-from jobqueue.domain.jobs.call import FAILURES, MOST_CALLED
-from jobqueue.domain.jobs.checks import gather
-from jobqueue.domain.jobs.step import check_name
+from jobqueue.domain.steps.call import FAILURES, MOST_CALLED
+from jobqueue.domain.steps.step import check_name
+from jobqueue.domain.values.checks import gather
 from jobqueue.domain.work.calls import NewCall
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
-    from jobqueue.domain.jobs.step import Step
+    from jobqueue.domain.steps.step import Step
 
 _MOST_READ = 2 * MOST_CALLED
 """Jobs in one request, their own children included."""

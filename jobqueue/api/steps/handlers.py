@@ -15,13 +15,13 @@ from jobqueue.api.steps import schemas
 from jobqueue.api.work.reports import claimed_job, read_report, settled
 from jobqueue.api.work.schemas import SettledResponse
 from jobqueue.domain.errors import InvalidInputError, Problems
-from jobqueue.domain.jobs.checks import check_number, gather
-from jobqueue.domain.jobs.signal import check_signal, check_timeout
-from jobqueue.domain.jobs.step import Wait, check_name
+from jobqueue.domain.steps.signal import check_signal, check_timeout
+from jobqueue.domain.steps.step import Wait, check_name
+from jobqueue.domain.values.checks import check_number, gather
 from jobqueue.domain.work.verdict import Suspension
+from jobqueue.services.runs.suspending import suspend as suspend_job
+from jobqueue.services.runs.suspending import suspend_for_signal
 from jobqueue.services.steps.steps import Recorded
-from jobqueue.services.work.suspending import suspend as suspend_job
-from jobqueue.services.work.suspending import suspend_for_signal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -11,7 +11,7 @@ from jobqueue.api.schemas import fields, json_types
 from jobqueue.api.schemas.fields import Response, Strict
 from jobqueue.api.schemas.queries import NO_CURSOR, LimitText, Query, decoded, encoded
 from jobqueue.api.work.schemas import TokenSchema
-from jobqueue.domain.jobs.call import FAILURES, MOST_CALLED
+from jobqueue.domain.steps.call import FAILURES, MOST_CALLED
 
 MOST_RESULTS: Final = 500
 """Results of one reply."""

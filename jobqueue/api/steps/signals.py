@@ -14,8 +14,8 @@ from jobqueue.api.queues.handlers import path_queue
 from jobqueue.api.security.caller import actor, caller
 from jobqueue.api.steps import schemas
 from jobqueue.domain.errors import InvalidInputError, NotFoundError
-from jobqueue.domain.jobs.checks import check_key
-from jobqueue.domain.jobs.step import check_name
+from jobqueue.domain.steps.step import check_name
+from jobqueue.domain.values.checks import check_key
 
 if TYPE_CHECKING:
     from aiohttp import web

@@ -20,19 +20,19 @@ from jobqueue.api.security.token_watch import watched
 from jobqueue.api.work import schemas
 from jobqueue.api.work.long_poll import LONG_POLL, ClaimRequest, TooManyPollsError
 from jobqueue.api.work.reports import claimed_job, read_report, settled
+from jobqueue.domain.attempts.attempt import LONGEST_TRACE, JobError
+from jobqueue.domain.attempts.states import Outcome
 from jobqueue.domain.errors import InvalidInputError, Problems, StaleTokenError
 from jobqueue.domain.jobs import json_form
-from jobqueue.domain.jobs.attempt import LONGEST_TRACE, JobError
-from jobqueue.domain.jobs.checks import check_number, check_type, check_version, gather
-from jobqueue.domain.jobs.states import Outcome
 from jobqueue.domain.text import cut_middle
+from jobqueue.domain.values.checks import check_number, check_type, check_version, gather
 from jobqueue.domain.work.verdict import Death, Failure, RunAgain, Success
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from jobqueue.domain.work.verdict import Verdict
-    from jobqueue.services.work.attempts import ClaimedJob
+    from jobqueue.services.runs.attempts import ClaimedJob
 
 
 async def claim(request: web.Request) -> web.StreamResponse:

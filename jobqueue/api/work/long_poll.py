@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from jobqueue.services.application import Runtime
+    from jobqueue.services.runs.attempts import ClaimedJob
     from jobqueue.services.signals.notifier import Wakeup
-    from jobqueue.services.work.attempts import ClaimedJob
     from jobqueue.store.documents.claim_search import ClaimOptions
 
 MOST_WAITING: Final = 1000

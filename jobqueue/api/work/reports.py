@@ -9,15 +9,15 @@ from jobqueue.api.http.json_reply import reply
 from jobqueue.api.http.keys import CLAIM_TOKEN, RUNTIME
 from jobqueue.api.schemas.fields import sift
 from jobqueue.api.work.schemas import SettledResponse
+from jobqueue.domain.attempts.states import State
 from jobqueue.domain.errors import InvalidInputError, NotFoundError
-from jobqueue.domain.jobs.states import State
 
 if TYPE_CHECKING:
     from aiohttp import web
 
     from jobqueue.api.work.schemas import TokenSchema
+    from jobqueue.domain.attempts.states import JobStanding
     from jobqueue.domain.jobs.job import Job
-    from jobqueue.domain.jobs.states import JobStanding
 
 
 async def read_report(request: web.Request, schema: type[TokenSchema], *, most: int = MOST_BODY) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from jobqueue.api.schemas import fields, json_types
 from jobqueue.api.schemas.fields import Response, Strict, instance, page
 from jobqueue.api.schemas.queries import LONGEST_WAIT, MOST_QUEUES, LimitText, Query, TextCursor, absent
 from jobqueue.api.schemas.responses import JobResponse
-from jobqueue.domain.jobs.checks import LONGEST_VERSION
+from jobqueue.domain.values.checks import LONGEST_VERSION
 
 MOST_TYPES: Final = 100
 MOST_LINES: Final = 1000

@@ -19,8 +19,8 @@ from jobqueue.api.workflow import schemas
 from jobqueue.api.workflow.schemas import BatchResponse
 from jobqueue.domain.bulk.operation import Operation
 from jobqueue.domain.errors import InvalidInputError, NotFoundError, Problems
-from jobqueue.domain.jobs.checks import gather
 from jobqueue.domain.jobs.job import MOST_DEPENDENCIES, check_content
+from jobqueue.domain.values.checks import gather
 from jobqueue.domain.workflow.batch import MOST_MEMBERS, BatchCursor, Member, NewBatch, is_ref
 from jobqueue.domain.workflow.batch_query import BatchQuery
 

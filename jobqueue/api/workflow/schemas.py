@@ -23,8 +23,8 @@ from jobqueue.api.schemas.queries import (
 )
 from jobqueue.api.schemas.requests import NewJobSchema
 from jobqueue.domain.jobs import json_form
-from jobqueue.domain.jobs.checks import is_id
 from jobqueue.domain.search.query import MOST_LISTED
+from jobqueue.domain.values.checks import is_id
 from jobqueue.domain.workflow.batch import BatchCursor
 from jobqueue.domain.workflow.graph import NODE_DATES, NODE_FIELDS
 

@@ -12,9 +12,9 @@ from jobqueue.cli.render import errors, moments, output, tables
 from jobqueue.cli.render.help import Command
 from jobqueue.cli.render.options import command_options
 from jobqueue.cli.render.tables import Column
+from jobqueue.domain.attempts.fingerprint import check_fingerprint
 from jobqueue.domain.bulk.traits import percent
-from jobqueue.domain.jobs.checks import check_queue
-from jobqueue.domain.jobs.fingerprint import check_fingerprint
+from jobqueue.domain.values.checks import check_queue
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -15,9 +15,9 @@ from jobqueue.cli.render import errors, moments, output, tables, values
 from jobqueue.cli.render.help import Group
 from jobqueue.cli.render.options import command_options
 from jobqueue.cli.render.tables import Column
-from jobqueue.domain.jobs.fingerprint import check_fingerprint
-from jobqueue.domain.jobs.step import as_json as as_json_form
+from jobqueue.domain.attempts.fingerprint import check_fingerprint
 from jobqueue.domain.search.terms import moment_ago
+from jobqueue.domain.steps.step import as_json as as_json_form
 from jobqueue.domain.work.failure import BY_COUNT, BY_LAST, MOST_GROUPS, FailureQuery
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from jobqueue.cli.render.help import Group
 from jobqueue.cli.render.options import command_options
 from jobqueue.cli.render.tables import Column
 from jobqueue.domain.bulk.operation import Stage
-from jobqueue.domain.jobs.checks import check_id
+from jobqueue.domain.values.checks import check_id
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from jobqueue.domain.jobs.step import UNFORGOTTEN, check_name
+from jobqueue.domain.steps.step import UNFORGOTTEN, check_name
 
 if TYPE_CHECKING:
-    from jobqueue.domain.jobs.step import FromStep
+    from jobqueue.domain.steps.step import FromStep
 
 
 def step_options(function: Any) -> Any:

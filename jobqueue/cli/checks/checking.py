@@ -8,8 +8,8 @@ import ssl
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from jobqueue.cli.process import sockets
-from jobqueue.cli.process.serve import serve
+from jobqueue.cli.running import sockets
+from jobqueue.cli.running.serve import serve
 from jobqueue.domain.errors import JobQueueError, SettingsError
 from jobqueue.settings import Settings
 

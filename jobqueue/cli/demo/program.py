@@ -23,7 +23,7 @@ from jobqueue.cli.render import errors, output, tables
 from jobqueue.dashboard.app import make_app
 from jobqueue.demo.pipeline import QUESTION, Pipeline
 from jobqueue.demo.run import Run
-from jobqueue.domain.jobs.states import State
+from jobqueue.domain.attempts.states import State
 from jobqueue.services.queue import JobQueue
 
 if TYPE_CHECKING:

@@ -14,9 +14,9 @@ from jobqueue.cli.render.help import Command
 from jobqueue.cli.render.options import command_options, connection_flags
 from jobqueue.domain.errors import InvalidInputError, Problems
 from jobqueue.domain.jobs import json_form
-from jobqueue.domain.jobs.checks import gather
 from jobqueue.domain.jobs.job import DEFAULT_QUEUE, NewJob
 from jobqueue.domain.json_text import parse_json
+from jobqueue.domain.values.checks import gather
 
 if TYPE_CHECKING:
     from jobqueue.cli.process.api import Api

@@ -14,8 +14,8 @@ from jobqueue.cli.render import errors, output, tables, values
 from jobqueue.cli.render.help import Command
 from jobqueue.cli.render.job_columns import COLUMNS, PREFIXES, print_jobs
 from jobqueue.cli.render.options import command_options
-from jobqueue.client.forms import query_form
-from jobqueue.domain.jobs.states import State
+from jobqueue.client.wire.forms import query_form
+from jobqueue.domain.attempts.states import State
 from jobqueue.domain.search.query import AWAITED, MOST_LISTED, JobQuery
 from jobqueue.domain.search.terms import moment_ago
 

@@ -16,7 +16,7 @@ from jobqueue.cli.render import errors, output, values
 from jobqueue.cli.render.help import Command
 from jobqueue.cli.render.options import command_options, connection_flags
 from jobqueue.domain.errors import ConflictError, InvalidInputError, NotFoundError
-from jobqueue.domain.jobs.step import as_json as as_json_form
+from jobqueue.domain.steps.step import as_json as as_json_form
 
 if TYPE_CHECKING:
     from jobqueue.cli.process.api import Api

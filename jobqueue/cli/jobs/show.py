@@ -12,8 +12,8 @@ from jobqueue.cli.process.session import with_api
 from jobqueue.cli.render import errors, job_text, output
 from jobqueue.cli.render.help import Command
 from jobqueue.cli.render.options import command_options
+from jobqueue.domain.attempts.states import FINAL, State
 from jobqueue.domain.errors import NotFoundError
-from jobqueue.domain.jobs.states import FINAL, State
 
 if TYPE_CHECKING:
     from jobqueue.cli.process.api import Api

@@ -12,7 +12,7 @@ from jobqueue.cli.process.session import with_api
 from jobqueue.cli.render import errors, moments, output
 from jobqueue.cli.render.help import Command
 from jobqueue.cli.render.options import command_options
-from jobqueue.domain.jobs.checks import check_queue
+from jobqueue.domain.values.checks import check_queue
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -17,10 +17,10 @@ from jobqueue.cli.render.help import Command
 from jobqueue.cli.render.options import command_options
 from jobqueue.domain.access.masking import MASK, masked_queue
 from jobqueue.domain.errors import InvalidInputError, NotFoundError, Problems
-from jobqueue.domain.jobs.checks import check_queue, gather
 from jobqueue.domain.queues import queue, queue_form
 from jobqueue.domain.queues.queue import QueueConfig
 from jobqueue.domain.schedules import schedule as schedules
+from jobqueue.domain.values.checks import check_queue, gather
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

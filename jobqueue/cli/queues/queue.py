@@ -14,8 +14,8 @@ from jobqueue.cli.render.help import Group
 from jobqueue.cli.render.options import command_options
 from jobqueue.cli.render.tables import Column
 from jobqueue.domain.access.masking import MASK
-from jobqueue.domain.jobs.checks import check_queue
 from jobqueue.domain.queues.queue import check_reason
+from jobqueue.domain.values.checks import check_queue
 from jobqueue.domain.work.processing import LONGEST_PING
 
 if TYPE_CHECKING:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 from jobqueue.cli.render import moments, tables
 from jobqueue.cli.render.job_text import error_text
 from jobqueue.cli.render.tables import Column
+from jobqueue.domain.attempts.states import State
 from jobqueue.domain.jobs import json_form
 from jobqueue.domain.jobs.job import Job
-from jobqueue.domain.jobs.states import State
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.cli.render import moments, step_text
 from jobqueue.cli.render.output import compact, plain, print_line, print_wrapped
-from jobqueue.domain.jobs.crash import SUSPECT_FROM
-from jobqueue.domain.jobs.states import State
+from jobqueue.domain.attempts.crash import SUSPECT_FROM
+from jobqueue.domain.attempts.states import State
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from jobqueue.cli.render.output import duration
-from jobqueue.domain.jobs import iso8601
+from jobqueue.domain.values import iso8601
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -13,8 +13,8 @@ import click
 
 from jobqueue.cli.render import output
 from jobqueue.cli.render.fitting import GAP, Width, fit, short_ids, total
-from jobqueue.domain.jobs.checks import is_id
 from jobqueue.domain.unknown import hint
+from jobqueue.domain.values.checks import is_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

@@ -11,11 +11,12 @@ from typing import Any, Final
 import click
 
 from jobqueue.domain.errors import InvalidInputError, Problems
-from jobqueue.domain.jobs import iso8601, json_form
+from jobqueue.domain.jobs import json_form
 from jobqueue.domain.jobs.job import NewJob
 from jobqueue.domain.jobs.job import children as read_children
 from jobqueue.domain.json_text import parse_json, scalar
 from jobqueue.domain.search.terms import AGO, UNITS
+from jobqueue.domain.values import iso8601
 
 EPOCH: Final = datetime.fromtimestamp(0, UTC)
 _WORD: Final = re.compile(r"[\w.@-]{1,40}")

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from jobqueue.cli.render.values import JsonValue
     from jobqueue.cli.replay.ways import Program
-    from jobqueue.domain.jobs.step import FromStep
+    from jobqueue.domain.steps.step import FromStep
     from jobqueue.testing.replays.replay import Replayed
 
 

@@ -11,7 +11,7 @@ from jobqueue.testing.replays import happening as happenings
 from jobqueue.testing.replays.replay import ACCEPTED, AGAIN, DIED, FAILED, STOPPED, SUCCEEDED, WAITS
 
 if TYPE_CHECKING:
-    from jobqueue.domain.jobs.attempt import JobError
+    from jobqueue.domain.attempts.attempt import JobError
     from jobqueue.domain.work.bundle import Bundle
     from jobqueue.testing.replays.happening import Happening
     from jobqueue.testing.replays.replay import Past, Replayed

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from jobqueue.cli.process.working import find_handlers
 from jobqueue.cli.render import output
+from jobqueue.cli.running.working import find_handlers
 from jobqueue.domain.durations import is_number
 from jobqueue.domain.work.processing import WebhookConfig
 from jobqueue.processors.commands.command import CommandProcessor

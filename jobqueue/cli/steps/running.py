@@ -15,8 +15,8 @@ from jobqueue.cli.render import errors, output, values
 from jobqueue.cli.render.help import Command
 from jobqueue.cli.steps.channels import InDoubtError, LateSignalError, channel
 from jobqueue.domain.errors import CallFailedError, InvalidInputError, TooLargeError
-from jobqueue.domain.jobs import payload
-from jobqueue.domain.jobs.call import FAILURES
+from jobqueue.domain.steps.call import FAILURES
+from jobqueue.domain.values import payload
 from jobqueue.processors.written import LONGEST, stored
 
 if TYPE_CHECKING:

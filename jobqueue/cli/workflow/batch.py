@@ -16,8 +16,8 @@ from jobqueue.cli.render.help import Group
 from jobqueue.cli.render.job_text import error_text
 from jobqueue.cli.render.options import command_options
 from jobqueue.cli.render.tables import Column
-from jobqueue.client.forms import batch_query_form
-from jobqueue.domain.jobs.states import State
+from jobqueue.client.wire.forms import batch_query_form
+from jobqueue.domain.attempts.states import State
 from jobqueue.domain.jobs.transitions import DEPENDENCY
 from jobqueue.domain.workflow.batch import FINISHED, OPEN
 from jobqueue.domain.workflow.batch_query import BatchQuery

@@ -9,7 +9,7 @@ from jobqueue.client.calls import path
 from jobqueue.client.transport import Call
 from jobqueue.domain.errors import JobCancelledError, NotFoundError, StaleTokenError
 from jobqueue.domain.jobs import json_reading
-from jobqueue.domain.jobs.checks import check_id
+from jobqueue.domain.values.checks import check_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

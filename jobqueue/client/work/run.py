@@ -14,6 +14,7 @@ from jobqueue.client.work.claimed import ClaimReports
 from jobqueue.client.work.relatives import HttpRelatives
 from jobqueue.client.work.reporter import HttpReporter
 from jobqueue.client.work.steps import HttpSteps
+from jobqueue.domain.attempts.attempt import JobError
 from jobqueue.domain.errors import (
     InvalidInputError,
     JobCancelledError,
@@ -24,10 +25,9 @@ from jobqueue.domain.errors import (
     StepError,
     TooLargeError,
 )
-from jobqueue.domain.jobs import payload
-from jobqueue.domain.jobs.attempt import JobError
 from jobqueue.domain.jobs.json_form import value as json_value
 from jobqueue.domain.text import told, type_name
+from jobqueue.domain.values import payload
 from jobqueue.domain.work.unstorable import instead
 from jobqueue.domain.work.verdict import Death, Failure, RunAgain, Success, Suspension, without_details
 from jobqueue.journal import get_logger

@@ -7,16 +7,17 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.client.calls import made, pairs
+from jobqueue.domain.attempts.attempt import JobError
 from jobqueue.domain.errors import CallFailedError, InvalidInputError, StepError, TooLargeError
-from jobqueue.domain.jobs import json_reading, payload
-from jobqueue.domain.jobs.attempt import JobError
-from jobqueue.domain.jobs.call import CHILD, Call, ChildFailure
-from jobqueue.domain.jobs.checks import check_number
+from jobqueue.domain.jobs import json_reading
 from jobqueue.domain.jobs.json_form import date
 from jobqueue.domain.jobs.json_form import new_job as new_form
 from jobqueue.domain.jobs.json_form import value as json_value
-from jobqueue.domain.jobs.signal import TIMEOUT, check_signal, check_timeout
-from jobqueue.domain.jobs.step import Step, StepKind, check_name
+from jobqueue.domain.steps.call import CHILD, Call, ChildFailure
+from jobqueue.domain.steps.signal import TIMEOUT, check_signal, check_timeout
+from jobqueue.domain.steps.step import Step, StepKind, check_name
+from jobqueue.domain.values import payload
+from jobqueue.domain.values.checks import check_number
 from jobqueue.domain.work.calls import Called
 
 if TYPE_CHECKING:

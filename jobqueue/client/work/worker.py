@@ -20,7 +20,7 @@ from jobqueue.client.work.claimed import Claimed
 from jobqueue.client.work.run import HttpRun, beat
 from jobqueue.domain.durations import is_number, is_whole
 from jobqueue.domain.errors import ForbiddenError, InvalidInputError, JobQueueError
-from jobqueue.domain.jobs.checks import check_number, check_queue, check_version
+from jobqueue.domain.values.checks import check_number, check_queue, check_version
 from jobqueue.domain.work.drain import WorkerDrainedError
 from jobqueue.journal import get_logger
 from jobqueue.loop_thread import LoopThread

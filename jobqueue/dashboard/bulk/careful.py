@@ -11,7 +11,7 @@ from jobqueue.dashboard.frame.acts import json_text
 from jobqueue.dashboard.frame.acts.form import Field, Preview
 from jobqueue.dashboard.frame.texts import shorten
 from jobqueue.domain.errors import InvalidInputError, Problems
-from jobqueue.domain.jobs.checks import gather
+from jobqueue.domain.values.checks import gather
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

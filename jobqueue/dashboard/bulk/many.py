@@ -11,8 +11,8 @@ from jobqueue.dashboard.frame.acts.form import Deed, Field, Form, Preview, Sent
 from jobqueue.dashboard.frame.templates import link
 from jobqueue.dashboard.frame.texts import count
 from jobqueue.domain.errors import InvalidInputError
-from jobqueue.domain.jobs.checks import is_id
 from jobqueue.domain.search.terms import read_query
+from jobqueue.domain.values.checks import is_id
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

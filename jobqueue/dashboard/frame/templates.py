@@ -13,7 +13,7 @@ from jobqueue.dashboard.frame.around import NOTHING
 from jobqueue.dashboard.frame.page import RAIL
 from jobqueue.dashboard.frame.static_files import address
 from jobqueue.dashboard.frame.view import quoted
-from jobqueue.domain.jobs.states import State
+from jobqueue.domain.attempts.states import State
 
 if TYPE_CHECKING:
     from jinja2.bccache import Bucket

@@ -9,7 +9,7 @@ from jobqueue.dashboard.frame.texts import NONE
 from jobqueue.dashboard.frame.view import quoted
 from jobqueue.dashboard.queues.subject import DEFAULTS
 from jobqueue.domain.errors import NotFoundError
-from jobqueue.domain.jobs.checks import is_id
+from jobqueue.domain.values.checks import is_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

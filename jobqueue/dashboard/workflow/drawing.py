@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from jobqueue.dashboard.frame.templates import link
 from jobqueue.dashboard.frame.texts import shorten
 from jobqueue.dashboard.workflow.layout import MOST_BOXES, depths, fold, followers, place
-from jobqueue.domain.jobs.states import State
+from jobqueue.domain.attempts.states import State
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain.durations import LONGEST, is_number
 from jobqueue.domain.errors import InvalidInputError
-from jobqueue.domain.jobs.checks import is_id
-from jobqueue.domain.jobs.payload import check
-from jobqueue.domain.jobs.step import check_name
+from jobqueue.domain.steps.step import check_name
+from jobqueue.domain.values.checks import is_id
+from jobqueue.domain.values.payload import check
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

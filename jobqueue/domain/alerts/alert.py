@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 from jobqueue.domain.access.masking import MASK
 from jobqueue.domain.durations import is_number, is_whole
 from jobqueue.domain.errors import InvalidInputError, Problems
-from jobqueue.domain.jobs.checks import check_flag, check_queue, gather
 from jobqueue.domain.unknown import unknown_names
+from jobqueue.domain.values.checks import check_flag, check_queue, gather
 from jobqueue.domain.work.processing import WebhookConfig, processor
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from jobqueue.domain.alerts.alert import ALERT_QUEUE
-from jobqueue.domain.jobs.iso8601 import moment
+from jobqueue.domain.values.iso8601 import moment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain.errors import ConflictError, InvalidInputError, Problems
-from jobqueue.domain.jobs import json_form, payload
+from jobqueue.domain.jobs import json_form
+from jobqueue.domain.values import payload
 
 if TYPE_CHECKING:
     from jobqueue.domain.jobs.job import Job

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from jobqueue.domain.jobs.states import State
+    from jobqueue.domain.attempts.states import State
 
 MOST_PATHS: Final = 100
 """Values in the ``data`` or ``meta`` of a job; one with more is not looked at."""

@@ -9,14 +9,14 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain.access.access import EVERYTHING, Scope
+from jobqueue.domain.attempts.states import FAILURES, FINAL, UNFINISHED, WAITING, State
 from jobqueue.domain.bulk.erasure import without_values
 from jobqueue.domain.bulk.rules import NO_RESULTS, NO_RULES, Results, Rules, Stopped, Watched
 from jobqueue.domain.errors import InvalidInputError, Problems
-from jobqueue.domain.jobs.checks import gather
 from jobqueue.domain.jobs.job import check_content
-from jobqueue.domain.jobs.states import FAILURES, FINAL, UNFINISHED, WAITING, State
-from jobqueue.domain.jobs.step import UNFORGOTTEN, FromStep, as_json, check_name
 from jobqueue.domain.search.filters import compile_filter
+from jobqueue.domain.steps.step import UNFORGOTTEN, FromStep, as_json, check_name
+from jobqueue.domain.values.checks import gather
 
 if TYPE_CHECKING:
     from datetime import datetime

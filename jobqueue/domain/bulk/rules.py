@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, TypedDict
 
 from jobqueue.domain.errors import InvalidInputError, Problems
-from jobqueue.domain.jobs.checks import check_flag, gather
+from jobqueue.domain.values.checks import check_flag, gather
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from jobqueue.domain.attempts import backoff as backoffs
+from jobqueue.domain.attempts.states import FINAL
 from jobqueue.domain.errors import InvalidInputError, Problems, TooLargeError
-from jobqueue.domain.jobs import attributes, iso8601, json_form, payload
-from jobqueue.domain.jobs import backoff as backoffs
-from jobqueue.domain.jobs.checks import check_flag, check_id, check_number, gather
+from jobqueue.domain.jobs import attributes, json_form
 from jobqueue.domain.jobs.job import NewJob
-from jobqueue.domain.jobs.states import FINAL
+from jobqueue.domain.values import iso8601, payload
+from jobqueue.domain.values.checks import check_flag, check_id, check_number, gather
 from jobqueue.domain.workflow.batch import is_ref
 
 if TYPE_CHECKING:

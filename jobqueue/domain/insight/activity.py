@@ -6,8 +6,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from jobqueue.domain.attempts.states import Outcome, State
 from jobqueue.domain.insight.histogram import percentile
-from jobqueue.domain.jobs.states import Outcome, State
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from jobqueue.domain.jobs.iso8601 import check_aware
+from jobqueue.domain.values.iso8601 import check_aware
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain.access.access import EVERYTHING, Scope
+from jobqueue.domain.attempts.states import State
 from jobqueue.domain.errors import InvalidInputError
 from jobqueue.domain.jobs import attributes, json_form
-from jobqueue.domain.jobs.states import State
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from jobqueue.domain.attempts.states import State
 from jobqueue.domain.errors import JobFailedError
-from jobqueue.domain.jobs.states import State
 
 if TYPE_CHECKING:
     from jobqueue.domain.jobs.job import Job

@@ -7,10 +7,13 @@ from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
+from jobqueue.domain.attempts import backoff as backoffs
+from jobqueue.domain.attempts.crash import SUSPECT_FROM
 from jobqueue.domain.errors import InvalidInputError, Problems, TooLargeError
-from jobqueue.domain.jobs import attributes, payload
-from jobqueue.domain.jobs import backoff as backoffs
-from jobqueue.domain.jobs.checks import (
+from jobqueue.domain.jobs import attributes
+from jobqueue.domain.unknown import unknown_names
+from jobqueue.domain.values import payload
+from jobqueue.domain.values.checks import (
     BOUNDS,
     check_expiry,
     check_flag,
@@ -21,16 +24,14 @@ from jobqueue.domain.jobs.checks import (
     check_type,
     gather,
 )
-from jobqueue.domain.jobs.crash import SUSPECT_FROM
-from jobqueue.domain.jobs.iso8601 import aware
-from jobqueue.domain.unknown import unknown_names
+from jobqueue.domain.values.iso8601 import aware
 
 if TYPE_CHECKING:
-    from jobqueue.domain.jobs.attempt import Attempt, Claim, JobError, LogLine, Retries
-    from jobqueue.domain.jobs.backoff import Backoff
-    from jobqueue.domain.jobs.signal import Signal
-    from jobqueue.domain.jobs.states import State
-    from jobqueue.domain.jobs.step import Step, Wait
+    from jobqueue.domain.attempts.attempt import Attempt, Claim, JobError, LogLine, Retries
+    from jobqueue.domain.attempts.backoff import Backoff
+    from jobqueue.domain.attempts.states import State
+    from jobqueue.domain.steps.signal import Signal
+    from jobqueue.domain.steps.step import Step, Wait
 
 DEFAULT_QUEUE: Final = "default"
 INLINE_LOGS: Final = 200

@@ -11,12 +11,12 @@ from functools import cache
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
-from jobqueue.domain.jobs.attempt import Attempt, Claim, JobError, LogLine
-from jobqueue.domain.jobs.backoff import ExponentialBackoff, FixedBackoff, SteppedBackoff
+from jobqueue.domain.attempts.attempt import Attempt, Claim, JobError, LogLine
+from jobqueue.domain.attempts.backoff import ExponentialBackoff, FixedBackoff, SteppedBackoff
 from jobqueue.domain.jobs.job import Children, Job, NewJob
 from jobqueue.domain.jobs.late import LEFT_OUT, PartialJob
-from jobqueue.domain.jobs.signal import Signal
-from jobqueue.domain.jobs.step import Step, Wait
+from jobqueue.domain.steps.signal import Signal
+from jobqueue.domain.steps.step import Step, Wait
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from jobqueue.domain.jobs import backoff as backoffs
-from jobqueue.domain.jobs.attempt import Attempt, Claim, JobError, LogLine
-from jobqueue.domain.jobs.iso8601 import moment
+from jobqueue.domain.attempts import backoff as backoffs
+from jobqueue.domain.attempts.attempt import Attempt, Claim, JobError, LogLine
+from jobqueue.domain.attempts.states import Outcome, State
 from jobqueue.domain.jobs.job import Children, Job, NewJob
 from jobqueue.domain.jobs.json_form import NAMES, snake_children
 from jobqueue.domain.jobs.late import LEFT_OUT, PartialJob
-from jobqueue.domain.jobs.signal import Signal
-from jobqueue.domain.jobs.states import Outcome, State
-from jobqueue.domain.jobs.step import Step, StepKind, Wait
+from jobqueue.domain.steps.signal import Signal
+from jobqueue.domain.steps.step import Step, StepKind, Wait
+from jobqueue.domain.values.iso8601 import moment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -12,7 +12,7 @@ from jobqueue.domain.unknown import unknown_names
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from jobqueue.domain.jobs.backoff import Backoff
+    from jobqueue.domain.attempts.backoff import Backoff
 
 ChildOptions = NewJob | Mapping[str, Any]
 ChildrenOptions = ChildOptions | Sequence[ChildOptions] | None

@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+from jobqueue.domain.attempts.attempt import JobError
+from jobqueue.domain.attempts.fingerprint import fingerprint
+from jobqueue.domain.attempts.states import FINAL, LEGAL, Outcome, State
 from jobqueue.domain.durations import LONGEST
 from jobqueue.domain.errors import WrongStateError
-from jobqueue.domain.jobs.attempt import JobError
-from jobqueue.domain.jobs.fingerprint import fingerprint
-from jobqueue.domain.jobs.states import FINAL, LEGAL, Outcome, State
-from jobqueue.domain.jobs.step import Wait, ended_since
+from jobqueue.domain.steps.step import Wait, ended_since
 
 if TYPE_CHECKING:
     from datetime import datetime

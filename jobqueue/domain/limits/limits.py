@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from jobqueue.domain.durations import is_number, is_whole
 from jobqueue.domain.errors import InvalidInputError, Problems
-from jobqueue.domain.jobs.checks import gather
 from jobqueue.domain.unknown import unknown_names
+from jobqueue.domain.values.checks import gather
 
 if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet

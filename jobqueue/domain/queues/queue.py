@@ -6,20 +6,20 @@ from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from jobqueue.domain.attempts import backoff as backoffs
 from jobqueue.domain.errors import InvalidInputError, Problems
-from jobqueue.domain.jobs import backoff as backoffs
-from jobqueue.domain.jobs.checks import check_expiry, check_flag, check_number, gather
 from jobqueue.domain.jobs.job import unchecked
 from jobqueue.domain.jobs.json_form import camel
 from jobqueue.domain.limits import limits
 from jobqueue.domain.queues import needs
 from jobqueue.domain.unknown import unknown_names
+from jobqueue.domain.values.checks import check_expiry, check_flag, check_number, gather
 from jobqueue.domain.work.processing import ANY_TYPE, ProcessorConfig, processor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from jobqueue.domain.jobs.backoff import Backoff
+    from jobqueue.domain.attempts.backoff import Backoff
     from jobqueue.domain.jobs.job import NewJob
     from jobqueue.domain.limits.limits import Breaker, Rate
 

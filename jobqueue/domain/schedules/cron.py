@@ -12,8 +12,8 @@ from cronsim import CronSim, CronSimError
 
 from jobqueue.domain.durations import is_number
 from jobqueue.domain.errors import InvalidInputError, Problems
-from jobqueue.domain.jobs.checks import gather
-from jobqueue.domain.jobs.iso8601 import MILLISECOND
+from jobqueue.domain.values.checks import gather
+from jobqueue.domain.values.iso8601 import MILLISECOND
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

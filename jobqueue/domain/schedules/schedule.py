@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 from jobqueue.domain.errors import InvalidInputError, Problems
 from jobqueue.domain.jobs import json_form
-from jobqueue.domain.jobs.checks import check_flag, check_queue, gather
 from jobqueue.domain.jobs.job import NewJob
 from jobqueue.domain.schedules.cron import Cron, Every, Recurrence, latest, read_zone, upcoming
 from jobqueue.domain.unknown import unknown_names
+from jobqueue.domain.values.checks import check_flag, check_queue, gather
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from jobqueue.domain.jobs.states import State
+    from jobqueue.domain.attempts.states import State
 
 Missed = Literal["skip", "one", "all"]
 MOST_AT_ONCE: Final = 1000

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from jobqueue.domain.errors import InvalidInputError
 from jobqueue.domain.jobs import json_form
-from jobqueue.domain.jobs.iso8601 import NO_ZONE_IN_PYTHON
+from jobqueue.domain.values.iso8601 import NO_ZONE_IN_PYTHON
 
 
 def filter_json(value: Any, path: str) -> Any:

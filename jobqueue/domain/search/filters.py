@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from jobqueue.domain.jobs.checks import check_flag
 from jobqueue.domain.search.fields import JOB, Kind
 from jobqueue.domain.search.values import Pattern, Value, operand, pattern
 from jobqueue.domain.search.walker import Budget, Node, gathered
+from jobqueue.domain.values.checks import check_flag
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

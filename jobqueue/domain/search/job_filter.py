@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack, cast
 
+from jobqueue.domain.attempts.states import State
 from jobqueue.domain.errors import InvalidInputError
-from jobqueue.domain.jobs.states import State
 from jobqueue.domain.search.query import JobQuery
 from jobqueue.domain.unknown import unknown_names
 

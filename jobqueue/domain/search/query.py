@@ -7,24 +7,24 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
+from jobqueue.domain.attempts.fingerprint import check_fingerprint
+from jobqueue.domain.attempts.states import FAILURES
 from jobqueue.domain.durations import is_64_bit
 from jobqueue.domain.errors import InvalidInputError
-from jobqueue.domain.jobs.checks import check_id, check_queue
-from jobqueue.domain.jobs.fingerprint import check_fingerprint
-from jobqueue.domain.jobs.iso8601 import check_aware
-from jobqueue.domain.jobs.states import FAILURES
 from jobqueue.domain.search.fields import is_text
 from jobqueue.domain.search.filters import Comparison, Filter, every
 from jobqueue.domain.search.search import Search
 from jobqueue.domain.search.text import anywhere, check_text
 from jobqueue.domain.search.values import Id
+from jobqueue.domain.values.checks import check_id, check_queue
+from jobqueue.domain.values.iso8601 import check_aware
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from datetime import datetime
 
+    from jobqueue.domain.attempts.states import State
     from jobqueue.domain.jobs.job import Job
-    from jobqueue.domain.jobs.states import State
 
 MOST_LISTED: Final = 200
 META_PATH: Final = re.compile(r"[^.$\0][^.\0]*(\.[^.$\0][^.\0]*){0,9}")

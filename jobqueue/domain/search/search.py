@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain.errors import InvalidInputError
 from jobqueue.domain.jobs import json_form
-from jobqueue.domain.jobs.checks import check_id
-from jobqueue.domain.jobs.iso8601 import EPOCH, MILLISECOND
 from jobqueue.domain.search import cursors
 from jobqueue.domain.search.fields import FIELDS, SORTS, Kind
 from jobqueue.domain.search.filters import EVERYTHING, Filter, compile_filter, every
 from jobqueue.domain.search.projection import WHOLE, Projection
 from jobqueue.domain.search.text import anywhere, check_text
 from jobqueue.domain.search.values import Id, Value, operand
+from jobqueue.domain.values.checks import check_id
+from jobqueue.domain.values.iso8601 import EPOCH, MILLISECOND
 
 if TYPE_CHECKING:
     from jobqueue.domain.jobs.job import Job

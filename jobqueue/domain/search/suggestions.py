@@ -6,9 +6,9 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from jobqueue.domain.attempts.states import State
 from jobqueue.domain.errors import InvalidInputError
 from jobqueue.domain.jobs import attributes
-from jobqueue.domain.jobs.states import State
 from jobqueue.domain.search.fields import is_text
 from jobqueue.domain.search.query import META_PATH
 

@@ -12,11 +12,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from jobqueue.domain.errors import InvalidInputError
-from jobqueue.domain.jobs import iso8601, json_form
+from jobqueue.domain.jobs import json_form
 from jobqueue.domain.json_text import parse_json, parse_json_at, scalar
 from jobqueue.domain.search.fields import JOB, Kind
 from jobqueue.domain.search.filters import MOST_BRANCHES, compile_filter
 from jobqueue.domain.search.text import check_text
+from jobqueue.domain.values import iso8601
 
 LONGEST_QUERY: Final = 2000
 """Characters of a query."""

@@ -6,10 +6,10 @@ import re
 from typing import Final
 
 from jobqueue.domain.errors import InvalidInputError
-from jobqueue.domain.jobs.checks import is_id
 from jobqueue.domain.search.fields import is_text
 from jobqueue.domain.search.filters import Comparison, Filter, Group
 from jobqueue.domain.search.values import Id, Pattern
+from jobqueue.domain.values.checks import is_id
 
 LONGEST_TEXT: Final = 200
 """Characters of a text to look for."""

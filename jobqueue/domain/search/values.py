@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+from jobqueue.domain.attempts.states import State
 from jobqueue.domain.durations import is_64_bit, is_whole
 from jobqueue.domain.errors import InvalidInputError
-from jobqueue.domain.jobs.checks import check_id
-from jobqueue.domain.jobs.iso8601 import EPOCH, NO_DATE, aware, moment
-from jobqueue.domain.jobs.states import State
 from jobqueue.domain.search.fields import Kind, is_text
+from jobqueue.domain.values.checks import check_id
+from jobqueue.domain.values.iso8601 import EPOCH, NO_DATE, aware, moment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -10,9 +10,9 @@ import orjson
 from jobqueue.domain.durations import is_number
 from jobqueue.domain.errors import JobQueueError
 from jobqueue.domain.jobs import json_reading
-from jobqueue.domain.jobs.call import ChildFailure
-from jobqueue.domain.jobs.checks import is_id
+from jobqueue.domain.steps.call import ChildFailure
 from jobqueue.domain.text import cut, told, type_name
+from jobqueue.domain.values.checks import is_id
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

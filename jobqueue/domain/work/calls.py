@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from jobqueue.domain.errors import InvalidInputError, Problems
-from jobqueue.domain.jobs.call import FAILURES, MOST_CALLED, RAISE
-from jobqueue.domain.jobs.iso8601 import moment
 from jobqueue.domain.jobs.job import NewJob, children
+from jobqueue.domain.steps.call import FAILURES, MOST_CALLED, RAISE
 from jobqueue.domain.unknown import unknown_names
+from jobqueue.domain.values.iso8601 import moment
 
 if TYPE_CHECKING:
-    from jobqueue.domain.jobs.attempt import JobError
-    from jobqueue.domain.jobs.step import Step
+    from jobqueue.domain.attempts.attempt import JobError
+    from jobqueue.domain.steps.step import Step
 
 Snake = Callable[[Mapping[str, Any]], dict[str, Any]]
 

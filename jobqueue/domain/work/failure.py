@@ -6,20 +6,20 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+from jobqueue.domain.attempts.fingerprint import check_fingerprint
+from jobqueue.domain.attempts.states import FAILURES
 from jobqueue.domain.errors import InvalidInputError, Problems
-from jobqueue.domain.jobs.checks import check_queue, check_type, gather
-from jobqueue.domain.jobs.fingerprint import check_fingerprint
-from jobqueue.domain.jobs.iso8601 import EPOCH, check_aware
-from jobqueue.domain.jobs.states import FAILURES
 from jobqueue.domain.search import cursors
 from jobqueue.domain.text import cut
+from jobqueue.domain.values.checks import check_queue, check_type, gather
+from jobqueue.domain.values.iso8601 import EPOCH, check_aware
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from jobqueue.domain.jobs.attempt import JobError
+    from jobqueue.domain.attempts.attempt import JobError
+    from jobqueue.domain.attempts.states import State
     from jobqueue.domain.jobs.job import Job
-    from jobqueue.domain.jobs.states import State
 
 MOST_GROUPS: Final = 200
 """Groups on one page."""

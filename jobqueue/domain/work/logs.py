@@ -9,7 +9,7 @@ from jobqueue.domain.errors import InvalidInputError, Problems
 from jobqueue.domain.jobs import json_form
 
 if TYPE_CHECKING:
-    from jobqueue.domain.jobs.attempt import LogLine
+    from jobqueue.domain.attempts.attempt import LogLine
 
 MOST_LINES: Final = 1000
 """Lines on one page."""

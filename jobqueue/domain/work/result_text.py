@@ -8,8 +8,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain.errors import InvalidInputError, TooLargeError
-from jobqueue.domain.jobs import payload
 from jobqueue.domain.text import type_name, words
+from jobqueue.domain.values import payload
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from jobqueue.domain.attempts.states import UNFINISHED
 from jobqueue.domain.errors import ResultUnavailableError
-from jobqueue.domain.jobs.states import UNFINISHED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

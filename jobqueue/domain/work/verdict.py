@@ -6,16 +6,16 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from jobqueue.domain.jobs.attempt import JobError
-from jobqueue.domain.jobs.step import Wait
+from jobqueue.domain.attempts.attempt import JobError
+from jobqueue.domain.steps.step import Wait
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
     from datetime import datetime
 
     from jobqueue.domain.jobs.job import Job
-    from jobqueue.domain.jobs.step import Step
     from jobqueue.domain.search.query import Page
+    from jobqueue.domain.steps.step import Step
     from jobqueue.domain.work.calls import Called, NewCall
     from jobqueue.domain.workflow.batch import Member
 

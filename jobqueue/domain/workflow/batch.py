@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, Generic, Literal
 
+from jobqueue.domain.attempts.states import State
 from jobqueue.domain.errors import InvalidInputError, Problems
-from jobqueue.domain.jobs.checks import check_flag, check_id, gather
 from jobqueue.domain.jobs.job import NewJob, check_content, children
-from jobqueue.domain.jobs.states import State
+from jobqueue.domain.values.checks import check_flag, check_id, gather
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

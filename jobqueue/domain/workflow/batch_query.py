@@ -7,8 +7,8 @@ from typing import Final
 
 from jobqueue.domain.errors import InvalidInputError
 from jobqueue.domain.jobs import attributes
-from jobqueue.domain.jobs.checks import check_type
 from jobqueue.domain.search.query import check_texts, text_values
+from jobqueue.domain.values.checks import check_type
 from jobqueue.domain.workflow.batch import FINISHED, OPEN
 
 _STATES: Final = (OPEN, FINISHED)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from jobqueue.domain.jobs.attempt import JobError
-from jobqueue.domain.jobs.call import CHILD, MARK, ChildFailure
+from jobqueue.domain.attempts.attempt import JobError
+from jobqueue.domain.steps.call import CHILD, MARK, ChildFailure
 from jobqueue.domain.work.calls import ChildFailedError
 
 if TYPE_CHECKING:
-    from jobqueue.domain.jobs.step import Step
+    from jobqueue.domain.steps.step import Step
 
 
 def child_error(name: str, step: Step) -> ChildFailedError:

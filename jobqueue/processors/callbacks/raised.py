@@ -8,11 +8,11 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from jobqueue.domain.attempts.attempt import LONGEST_TRACE, JobError
 from jobqueue.domain.durations import seconds
 from jobqueue.domain.errors import Die, JobCancelledError, Retry, StepError
-from jobqueue.domain.jobs.attempt import LONGEST_TRACE, JobError
-from jobqueue.domain.jobs.call import CHILD
-from jobqueue.domain.jobs.step import STEP
+from jobqueue.domain.steps.call import CHILD
+from jobqueue.domain.steps.step import STEP
 from jobqueue.domain.text import cut_middle, told, type_name
 from jobqueue.domain.work.calls import ChildFailedError
 from jobqueue.domain.work.verdict import Death, Failure, RunAgain, Verdict

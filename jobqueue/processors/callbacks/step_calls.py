@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, TypeVarTuple, overload
 
 from jobqueue import tracing
 from jobqueue.domain.access.signal_link import DEFAULT_SECONDS
+from jobqueue.domain.attempts import backoff as backoffs
 from jobqueue.domain.errors import InvalidInputError, StepError
-from jobqueue.domain.jobs import backoff as backoffs
-from jobqueue.domain.jobs.iso8601 import aware
+from jobqueue.domain.values.iso8601 import aware
 from jobqueue.processors.callbacks.step_types import Codec
 from jobqueue.processors.callbacks.stepping import MOST_TRIES, Stepper
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from jobqueue.domain.jobs.backoff import Backoff
+    from jobqueue.domain.attempts.backoff import Backoff
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+from jobqueue.domain.attempts.attempt import JobError
 from jobqueue.domain.errors import (
     Die,
     InvalidInputError,
@@ -18,8 +19,7 @@ from jobqueue.domain.errors import (
     StepError,
     TooLargeError,
 )
-from jobqueue.domain.jobs.attempt import JobError
-from jobqueue.domain.jobs.step import StepKind, Wait, check_name, numbered
+from jobqueue.domain.steps.step import StepKind, Wait, check_name, numbered
 from jobqueue.domain.text import told, type_name
 from jobqueue.domain.work.verdict import Failure, Suspension
 from jobqueue.processors.callbacks.child_errors import child_error
@@ -28,9 +28,9 @@ from jobqueue.processors.callbacks.raised import Suspended, mark
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-    from jobqueue.domain.jobs import backoff as backoffs
+    from jobqueue.domain.attempts import backoff as backoffs
     from jobqueue.domain.jobs.job import Job
-    from jobqueue.domain.jobs.step import Step
+    from jobqueue.domain.steps.step import Step
     from jobqueue.domain.work.calls import NewCall
     from jobqueue.domain.work.verdict import Reporter, Verdict
     from jobqueue.processors.callbacks.step_types import Codec

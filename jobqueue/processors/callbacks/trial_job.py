@@ -6,15 +6,15 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
 
-from jobqueue.domain.jobs.backoff import FixedBackoff
+from jobqueue.domain.attempts.backoff import FixedBackoff
+from jobqueue.domain.attempts.states import State
 from jobqueue.domain.jobs.job import Job
-from jobqueue.domain.jobs.states import State
-from jobqueue.domain.jobs.step import Step, StepKind
+from jobqueue.domain.steps.step import Step, StepKind
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
-    from jobqueue.domain.jobs.attempt import JobError
+    from jobqueue.domain.attempts.attempt import JobError
     from jobqueue.domain.jobs.job import NewJob
     from jobqueue.domain.work.calls import Called, NewCall
     from jobqueue.domain.work.verdict import Relatives, Reporter

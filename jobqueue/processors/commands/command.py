@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Final
 import orjson
 
 from jobqueue import tracing
+from jobqueue.domain.attempts.attempt import JobError
 from jobqueue.domain.errors import JobCancelledError, StepError
-from jobqueue.domain.jobs.attempt import JobError
-from jobqueue.domain.jobs.step import STEP
+from jobqueue.domain.steps.step import STEP
 from jobqueue.domain.work.verdict import INVALID_RESULT, Death, Failure, RunAgain, Success, Suspension, Verdict
 from jobqueue.journal import get_logger
 from jobqueue.processors.commands import scripts

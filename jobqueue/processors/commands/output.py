@@ -10,8 +10,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain.errors import DatabaseUnavailableError, StepError, TooLargeError
-from jobqueue.domain.jobs import payload
 from jobqueue.domain.text import cut
+from jobqueue.domain.values import payload
 from jobqueue.processors.commands import step_lines
 from jobqueue.processors.commands.lines import Lines
 from jobqueue.processors.reported_steps import keep

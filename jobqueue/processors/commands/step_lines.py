@@ -7,10 +7,10 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain.errors import InvalidInputError, StepError, TooLargeError
-from jobqueue.domain.jobs import payload
-from jobqueue.domain.jobs.checks import check_number
-from jobqueue.domain.jobs.signal import check_signal, check_timeout
+from jobqueue.domain.steps.signal import check_signal, check_timeout
 from jobqueue.domain.text import cut
+from jobqueue.domain.values import payload
+from jobqueue.domain.values.checks import check_number
 from jobqueue.processors.reported_steps import new_call
 from jobqueue.processors.written import LONGEST, read, storable
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain.errors import InvalidInputError, JobCancelledError, JobQueueError, StepError
 from jobqueue.domain.jobs import json_form
-from jobqueue.domain.jobs.step import StepKind, Wait, check_name, numbered
+from jobqueue.domain.steps.step import StepKind, Wait, check_name, numbered
 from jobqueue.domain.work.verdict import Failure, Success, Suspension
 from jobqueue.journal import get_logger
 from jobqueue.processors.reported_steps import begin_signal, begin_sleep, called, keep, may_run_once, new_call

@@ -7,8 +7,8 @@ import json
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-from jobqueue.domain.jobs.checks import check_number
 from jobqueue.domain.text import told
+from jobqueue.domain.values.checks import check_number
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

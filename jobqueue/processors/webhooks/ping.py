@@ -11,7 +11,7 @@ from uuid import uuid4
 import orjson
 
 from jobqueue.domain.access.masking import MASK, without_query
-from jobqueue.domain.jobs.attempt import JobError
+from jobqueue.domain.attempts.attempt import JobError
 from jobqueue.domain.work.processing import LONGEST_PING
 from jobqueue.domain.work.verdict import Failure
 from jobqueue.processors.webhooks import replies

@@ -10,11 +10,11 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain.access.masking import masked_url
+from jobqueue.domain.attempts.attempt import JobError
 from jobqueue.domain.errors import InvalidInputError, TooLargeError
-from jobqueue.domain.jobs import payload
-from jobqueue.domain.jobs.attempt import JobError
-from jobqueue.domain.jobs.step import Wait
+from jobqueue.domain.steps.step import Wait
 from jobqueue.domain.text import cut
+from jobqueue.domain.values import payload
 from jobqueue.domain.work.verdict import (
     INVALID_RESULT,
     Accepted,

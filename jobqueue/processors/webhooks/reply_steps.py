@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
+from jobqueue.domain.attempts.attempt import JobError
 from jobqueue.domain.errors import StepError
-from jobqueue.domain.jobs.attempt import JobError
-from jobqueue.domain.jobs.step import STEP
+from jobqueue.domain.steps.step import STEP
 from jobqueue.domain.work.verdict import Death, Failure, Suspension, Verdict
 from jobqueue.processors import reported_steps
 from jobqueue.processors.webhooks import decisions

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from standardwebhooks.webhooks import EmptyWebhookSecretError, Webhook
 
+from jobqueue.domain.attempts.states import Outcome
 from jobqueue.domain.errors import InvalidInputError
-from jobqueue.domain.jobs.states import Outcome
 from jobqueue.domain.work.processing import SECRET_FORM
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ import orjson
 
 from jobqueue import tracing
 from jobqueue.domain.access.masking import without_path, without_query
+from jobqueue.domain.attempts.attempt import JobError
 from jobqueue.domain.errors import JobCancelledError, StepError
-from jobqueue.domain.jobs.attempt import JobError
 from jobqueue.domain.work.verdict import Accepted, Failure, Success, Suspension, Verdict
 from jobqueue.processors.reported_steps import job_with_results
 from jobqueue.processors.webhooks import kept_connections, replies, reply_steps, signing

@@ -8,7 +8,7 @@ from typing import Final
 import aiohttp
 
 from jobqueue.domain.access.masking import masked_text
-from jobqueue.domain.jobs.attempt import JobError
+from jobqueue.domain.attempts.attempt import JobError
 from jobqueue.domain.work.verdict import Failure
 from jobqueue.processors.webhooks.addresses import BlockedAddressError, BlockedPortError, UnusableURLError
 

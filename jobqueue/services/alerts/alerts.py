@@ -12,10 +12,10 @@ from jobqueue.domain.alerts import alert as alerts
 from jobqueue.domain.alerts import message
 from jobqueue.domain.alerts.alert import ALERT_QUEUE, ALERT_TYPE, MOST_ALERTS, StoredAlert
 from jobqueue.domain.alerts.incident import message_id, test_id
+from jobqueue.domain.attempts.backoff import ExponentialBackoff
 from jobqueue.domain.errors import ChangedMeanwhileError, InvalidInputError, NotFoundError
 from jobqueue.domain.insight.audit import AuditNote
 from jobqueue.domain.jobs import json_form
-from jobqueue.domain.jobs.backoff import ExponentialBackoff
 from jobqueue.domain.jobs.job import NewJob
 from jobqueue.services.queues.queues import new_secret, somebody
 from jobqueue.store.alerts.alerts import AlertStore

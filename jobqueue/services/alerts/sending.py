@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 from jobqueue.domain.alerts import message
 from jobqueue.domain.alerts.alert import ALERT_QUEUE, ALERT_TYPE
 from jobqueue.domain.alerts.incident import incident_id, message_id, test_id
+from jobqueue.domain.attempts.attempt import JobError
 from jobqueue.domain.errors import InvalidInputError
-from jobqueue.domain.jobs.attempt import JobError
-from jobqueue.domain.jobs.iso8601 import moment
+from jobqueue.domain.values.iso8601 import moment
 from jobqueue.domain.work.verdict import Death, RunAgain
 from jobqueue.services.work.lanes import Lane
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from jobqueue.domain.bulk.operation import Operation
     from jobqueue.domain.insight.audit import Actor
     from jobqueue.domain.jobs.job import Job
-    from jobqueue.domain.jobs.step import FromStep
+    from jobqueue.domain.steps.step import FromStep
     from jobqueue.services.jobs.manage import JobManager
     from jobqueue.store.jobs.jobs import JobStore
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from jobqueue.domain.attempts.states import FINAL
 from jobqueue.domain.errors import ConflictError
-from jobqueue.domain.jobs.states import FINAL
 
 if TYPE_CHECKING:
     from jobqueue.services.jobs.manage import JobManager

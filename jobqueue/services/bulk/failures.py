@@ -11,7 +11,7 @@ from jobqueue.domain.access.access import EVERYTHING, Scope
 from jobqueue.domain.bulk.comparison import compare
 from jobqueue.domain.bulk.failure_comparison import FailureComparison, Looked, beginning
 from jobqueue.domain.errors import InvalidInputError, NotFoundError, WrongStateError
-from jobqueue.domain.jobs.step import UNFORGOTTEN
+from jobqueue.domain.steps.step import UNFORGOTTEN
 from jobqueue.domain.work.failure import FailureDetails, FailureGroup, FailureQuery
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from jobqueue.domain.bulk.features import ComparedJob
     from jobqueue.domain.insight.audit import Actor
     from jobqueue.domain.jobs.job import Job
-    from jobqueue.domain.jobs.step import FromStep
+    from jobqueue.domain.steps.step import FromStep
     from jobqueue.services.bulk.data_patches import DataPatches
     from jobqueue.services.jobs.manage import JobManager
     from jobqueue.store.bulk.failures import FailureStore

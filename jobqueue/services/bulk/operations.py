@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain.access.access import EVERYTHING
+from jobqueue.domain.attempts.states import State
 from jobqueue.domain.bulk import course
 from jobqueue.domain.bulk.operation import Action, ErasurePreview, Operation, Stage, Tally
 from jobqueue.domain.bulk.rules import Rules, Watched
@@ -21,7 +22,6 @@ from jobqueue.domain.errors import (
     NotFoundError,
     WrongStateError,
 )
-from jobqueue.domain.jobs.states import State
 from jobqueue.journal import get_logger
 from jobqueue.services.bulk.data_patches import DataPatches
 from jobqueue.services.bulk.erasures import Eraser

@@ -6,7 +6,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Final
 
-from jobqueue.domain.jobs.states import FINAL, UNFINISHED, State
+from jobqueue.domain.attempts.states import FINAL, UNFINISHED, State
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

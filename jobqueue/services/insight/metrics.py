@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Final
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector
 from prometheus_client.exposition import choose_encoder
 
+from jobqueue.domain.attempts.states import FINAL
 from jobqueue.domain.errors import DatabaseError
 from jobqueue.domain.insight.activity import TIMED
-from jobqueue.domain.jobs.states import FINAL
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

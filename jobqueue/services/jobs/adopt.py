@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
+from jobqueue.domain.attempts.states import State
 from jobqueue.domain.errors import DatabaseError, InvalidInputError, KeyConflictError
 from jobqueue.domain.external import documents as external
-from jobqueue.domain.jobs.states import State
 from jobqueue.journal import get_logger
 from jobqueue.services.signals.notifier import Wakeup
 from jobqueue.store.documents.attributes import plain

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from jobqueue.domain.attempts import backoff as backoffs
 from jobqueue.domain.errors import InvalidInputError, Problems
-from jobqueue.domain.jobs import backoff as backoffs
 from jobqueue.domain.jobs import json_form
 from jobqueue.domain.jobs.attributes import attributes
-from jobqueue.domain.jobs.checks import check_number
-from jobqueue.domain.jobs.iso8601 import aware
 from jobqueue.domain.jobs.job import check_content
+from jobqueue.domain.values.checks import check_number
+from jobqueue.domain.values.iso8601 import aware
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

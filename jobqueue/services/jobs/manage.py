@@ -7,13 +7,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from jobqueue.domain.access.preconditions import NONE, Preconditions
+from jobqueue.domain.attempts import states
+from jobqueue.domain.attempts.attempt import JobError
+from jobqueue.domain.attempts.states import State
 from jobqueue.domain.bulk.erasure import refuse_erased
 from jobqueue.domain.errors import EditionChangedError, WrongStateError
-from jobqueue.domain.jobs import json_form, states, transitions
-from jobqueue.domain.jobs.attempt import JobError
-from jobqueue.domain.jobs.states import State
-from jobqueue.domain.jobs.step import UNFORGOTTEN, as_json
+from jobqueue.domain.jobs import json_form, transitions
 from jobqueue.domain.jobs.transitions import DEPENDENCY
+from jobqueue.domain.steps.step import UNFORGOTTEN, as_json
 from jobqueue.services.jobs.job_changes import PATCHABLE, check_limit_after, checked, requeue_changes
 from jobqueue.services.jobs.job_tags import tag
 from jobqueue.services.signals.notifier import Wakeup
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     from jobqueue.domain.insight.audit import Actor
     from jobqueue.domain.jobs.job import Job
-    from jobqueue.domain.jobs.step import FromStep
+    from jobqueue.domain.steps.step import FromStep
     from jobqueue.services.insight.audit import Audit, ObservedChange
     from jobqueue.services.outbox.outbox import Outboxes
     from jobqueue.services.signals.config import QueueConfigs

@@ -6,9 +6,9 @@ import asyncio
 import math
 from typing import TYPE_CHECKING, Final
 
+from jobqueue.domain.attempts.states import FINAL
 from jobqueue.domain.errors import NotReadyError
 from jobqueue.domain.insight.event import EventFilter
-from jobqueue.domain.jobs.states import FINAL
 from jobqueue.services.insight.events import TooManyReadersError
 from jobqueue.services.jobs.job_tags import phase, phase_of
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from jobqueue.domain.attempts.states import Outcome
 from jobqueue.domain.jobs import json_form
-from jobqueue.domain.jobs.states import Outcome
 from jobqueue.domain.jobs.transitions import BREAKER
 from jobqueue.journal import get_logger
 from jobqueue.services.signals.notifier import Wakeup
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-    from jobqueue.domain.jobs.attempt import Attempt
+    from jobqueue.domain.attempts.attempt import Attempt
     from jobqueue.domain.jobs.job import Job
     from jobqueue.domain.jobs.transitions import Transition
     from jobqueue.domain.limits.limits import Breaker

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from jobqueue.domain.attempts.states import State
 from jobqueue.domain.errors import DatabaseError, NotFoundError
-from jobqueue.domain.jobs.states import State
 from jobqueue.domain.jobs.transitions import AWAITED, LOOK
 from jobqueue.journal import get_logger
 from jobqueue.services.signals.notifier import Wakeup
 
 if TYPE_CHECKING:
     from jobqueue.domain.jobs.job import Job
-    from jobqueue.domain.jobs.step import Step
+    from jobqueue.domain.steps.step import Step
     from jobqueue.services.signals.notifier import Notifier
     from jobqueue.store.jobs.jobs import JobStore
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from jobqueue.domain.attempts.states import State
 from jobqueue.domain.errors import ConflictError, KeyConflictError, NotFoundError
 from jobqueue.domain.jobs.job import as_tuple
-from jobqueue.domain.jobs.states import State
 from jobqueue.domain.jobs.transitions import REOPEN
 from jobqueue.domain.workflow.batch import EVENTS, OPEN, StandIn, generation_end
 from jobqueue.journal import get_logger

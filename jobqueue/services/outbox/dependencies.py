@@ -10,11 +10,11 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
+from jobqueue.domain.attempts.attempt import JobError
+from jobqueue.domain.attempts.states import FINAL, State
 from jobqueue.domain.errors import InvalidInputError, Problems
 from jobqueue.domain.jobs import transitions
-from jobqueue.domain.jobs.attempt import JobError
 from jobqueue.domain.jobs.job import POLICIES
-from jobqueue.domain.jobs.states import FINAL, State
 from jobqueue.domain.jobs.transitions import DEPENDENCY
 from jobqueue.services.signals.notifier import Wakeup
 

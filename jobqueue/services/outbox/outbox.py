@@ -14,9 +14,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue import tracing
+from jobqueue.domain.attempts.states import State
 from jobqueue.domain.errors import DatabaseError, KeyConflictError, NotFoundError
 from jobqueue.domain.jobs.job import as_tuple
-from jobqueue.domain.jobs.states import State
 from jobqueue.domain.jobs.transitions import DEPENDENTS, NOTES
 from jobqueue.journal import get_logger
 from jobqueue.store.documents.documents import child_id

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from jobqueue.domain.attempts.states import State
 from jobqueue.domain.errors import KeyConflictError
-from jobqueue.domain.jobs.states import State
 from jobqueue.domain.jobs.transitions import REOPEN, REVIVE
 from jobqueue.journal import get_logger
 

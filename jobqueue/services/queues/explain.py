@@ -7,13 +7,13 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain.access.access import EVERYTHING, Scope
+from jobqueue.domain.attempts.states import FINAL, Outcome, State
 from jobqueue.domain.jobs import json_form
-from jobqueue.domain.jobs.call import HOLD
-from jobqueue.domain.jobs.states import FINAL, Outcome, State
-from jobqueue.domain.jobs.step import StepKind
 from jobqueue.domain.limits.limits import limit_key
 from jobqueue.domain.queues import queue_form
 from jobqueue.domain.queues.queue import paused_text
+from jobqueue.domain.steps.call import HOLD
+from jobqueue.domain.steps.step import StepKind
 from jobqueue.services.limits.breakers import status
 
 if TYPE_CHECKING:
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from jobqueue.domain.jobs.job import Job
-    from jobqueue.domain.jobs.step import Step, Wait
     from jobqueue.domain.queues.queue import QueueConfig
+    from jobqueue.domain.steps.step import Step, Wait
     from jobqueue.services.limits.breakers import Breakers
     from jobqueue.services.signals.config import QueueConfigs
     from jobqueue.store.access.scope_checks import ScopeChecks

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from jobqueue.domain.access.access import EVERYTHING, Scope
 from jobqueue.domain.durations import is_whole
 from jobqueue.domain.errors import InvalidInputError, NotFoundError, Problems
-from jobqueue.domain.jobs.checks import gather
 from jobqueue.domain.schedules.outlook import MOST_STARTS, outlook, shown
 from jobqueue.domain.schedules.schedule import check_name, read_recurrence, timing
+from jobqueue.domain.values.checks import gather
 from jobqueue.services.schedules.schedules import is_within
 
 if TYPE_CHECKING:

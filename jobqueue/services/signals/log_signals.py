@@ -13,7 +13,7 @@ from jobqueue.domain.work.logs import MOST_LINES, LogQuery
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
-    from jobqueue.domain.jobs.attempt import LogLine
+    from jobqueue.domain.attempts.attempt import LogLine
     from jobqueue.domain.work.logs import LogPage
     from jobqueue.store.jobs.logs import LogStore
 

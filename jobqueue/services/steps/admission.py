@@ -6,8 +6,8 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from jobqueue.domain.errors import InvalidInputError, OlderWorkersError
-from jobqueue.domain.jobs.checks import check_queue
 from jobqueue.domain.queues.needs import STEPS
+from jobqueue.domain.values.checks import check_queue
 from jobqueue.lru_cache import LruCache
 
 if TYPE_CHECKING:

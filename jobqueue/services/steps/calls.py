@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue import tracing
+from jobqueue.domain.attempts.states import Outcome
 from jobqueue.domain.errors import (
     EditionChangedError,
     InvalidInputError,
@@ -15,9 +16,8 @@ from jobqueue.domain.errors import (
     StaleTokenError,
     WrongStateError,
 )
-from jobqueue.domain.jobs.call import Call
-from jobqueue.domain.jobs.states import Outcome
-from jobqueue.domain.jobs.step import StepKind, check_name
+from jobqueue.domain.steps.call import Call
+from jobqueue.domain.steps.step import StepKind, check_name
 from jobqueue.domain.work.calls import Called
 from jobqueue.services.jobs.producer import check_keys
 from jobqueue.services.outbox.dependencies import missing_ones
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
     from jobqueue.domain.jobs.job import Job, NewJob
-    from jobqueue.domain.jobs.step import Step
+    from jobqueue.domain.steps.step import Step
     from jobqueue.domain.work.calls import NewCall
     from jobqueue.services.jobs.manage import JobManager
     from jobqueue.services.outbox.dependencies import Dependencies

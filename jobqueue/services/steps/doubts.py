@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from jobqueue.domain.errors import InvalidInputError, TooLargeError
-from jobqueue.domain.jobs import payload
-from jobqueue.domain.jobs.step import check_name
+from jobqueue.domain.steps.step import check_name
+from jobqueue.domain.values import payload
 from jobqueue.services.signals.notifier import Wakeup
 
 if TYPE_CHECKING:

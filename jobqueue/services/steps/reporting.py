@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from datetime import datetime
     from typing import TypeVar
 
-    from jobqueue.domain.jobs.attempt import JobError
+    from jobqueue.domain.attempts.attempt import JobError
     from jobqueue.domain.jobs.job import Job
-    from jobqueue.domain.jobs.step import Step
+    from jobqueue.domain.steps.step import Step
     from jobqueue.domain.work.calls import Called, NewCall
     from jobqueue.services.steps.steps import Steps
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from jobqueue.domain.attempts.states import FINAL
 from jobqueue.domain.errors import ConflictError, WrongStateError
-from jobqueue.domain.jobs import signal as signals
-from jobqueue.domain.jobs.signal import MOST_WAITING
-from jobqueue.domain.jobs.states import FINAL
+from jobqueue.domain.steps import signal as signals
+from jobqueue.domain.steps.signal import MOST_WAITING
 from jobqueue.domain.text import cut
 from jobqueue.journal import get_logger
 from jobqueue.services.signals.notifier import Wakeup

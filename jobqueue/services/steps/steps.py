@@ -6,17 +6,17 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain.errors import NotFoundError, ResultUnavailableError, StaleTokenError, TooLargeError
-from jobqueue.domain.jobs import payload
-from jobqueue.domain.jobs.checks import check_number
-from jobqueue.domain.jobs.signal import check_signal, check_timeout
-from jobqueue.domain.jobs.step import MOST_RESULTS, Step, check_name, plain_result, results
+from jobqueue.domain.steps.signal import check_signal, check_timeout
+from jobqueue.domain.steps.step import MOST_RESULTS, Step, check_name, plain_result, results
+from jobqueue.domain.values import payload
+from jobqueue.domain.values.checks import check_number
 from jobqueue.domain.work.calls import Called
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-    from jobqueue.domain.jobs.attempt import JobError
+    from jobqueue.domain.attempts.attempt import JobError
     from jobqueue.domain.jobs.job import Job
     from jobqueue.domain.work.calls import NewCall
     from jobqueue.services.steps.admission import StepAdmission

@@ -5,15 +5,16 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING
 
-from jobqueue.domain.jobs import crash, transitions
-from jobqueue.domain.jobs.attempt import JobError
-from jobqueue.domain.jobs.crash import CrashVerdict
+from jobqueue.domain.attempts import crash
+from jobqueue.domain.attempts.attempt import JobError
+from jobqueue.domain.attempts.crash import CrashVerdict
+from jobqueue.domain.jobs import transitions
 from jobqueue.services.work.lost_runs import ran_out, reaped
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from jobqueue.domain.jobs.crash import Neighbour
+    from jobqueue.domain.attempts.crash import Neighbour
     from jobqueue.domain.jobs.job import Job
     from jobqueue.domain.jobs.transitions import Transition
     from jobqueue.store.work.neighbours import NeighbourStore, WorkerJobs

@@ -12,14 +12,14 @@ from jobqueue.domain.errors import DatabaseError
 from jobqueue.journal import get_logger
 from jobqueue.loop_errors import LoopErrors, ignore
 from jobqueue.services.limits.limiter import HeldBack
+from jobqueue.services.runs.execution import Execution
 from jobqueue.services.work.demand import Demand
-from jobqueue.services.work.execution import Execution
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from jobqueue.services.runs.attempts import ClaimedJob
     from jobqueue.services.signals.notifier import Notifier, Wakeup
-    from jobqueue.services.work.attempts import ClaimedJob
     from jobqueue.services.work.lanes import Key, Lane
     from jobqueue.services.work.several import SeveralAttempts
     from jobqueue.store.work.leases import LeaseKeeper

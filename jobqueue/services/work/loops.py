@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from jobqueue.domain.errors import DatabaseError, TooLargeError
-from jobqueue.domain.jobs.checks import BOUNDS
+from jobqueue.domain.values.checks import BOUNDS
 from jobqueue.journal import get_logger
 from jobqueue.loop_errors import LoopErrors
 from jobqueue.services.signals.notifier import Wakeup

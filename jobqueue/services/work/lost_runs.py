@@ -5,10 +5,10 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING
 
+from jobqueue.domain.attempts.attempt import JobError
+from jobqueue.domain.attempts.states import Outcome
 from jobqueue.domain.jobs import transitions
-from jobqueue.domain.jobs.attempt import JobError
-from jobqueue.domain.jobs.states import Outcome
-from jobqueue.domain.jobs.step import sleep_begun_since
+from jobqueue.domain.steps.step import sleep_begun_since
 
 if TYPE_CHECKING:
     from datetime import datetime

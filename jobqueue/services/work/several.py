@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from jobqueue.domain.jobs.job import Job
     from jobqueue.domain.queues.queue import QueueConfig
     from jobqueue.services.limits.limiter import HeldBack
+    from jobqueue.services.runs.attempts import Attempts, ClaimedJob
     from jobqueue.services.signals.config import QueueConfigs
-    from jobqueue.services.work.attempts import Attempts, ClaimedJob
     from jobqueue.services.work.lanes import Key, Lane
     from jobqueue.store.work.several_claims import SeveralClaims
 

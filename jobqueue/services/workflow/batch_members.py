@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain.errors import InvalidInputError, Problems
-from jobqueue.domain.jobs.checks import check_id
+from jobqueue.domain.values.checks import check_id
 from jobqueue.domain.workflow.batch import MOST_MEMBERS, AddedMember
 from jobqueue.services.jobs.producer import check_keys
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue import tracing
 from jobqueue.domain.access.access import EVERYTHING, Scope
+from jobqueue.domain.attempts.states import FINAL, State
 from jobqueue.domain.bulk.operation import Action, NewOperation
 from jobqueue.domain.errors import ConflictError, InvalidInputError, NotFoundError, StaleTokenError, WrongStateError
 from jobqueue.domain.jobs.job import MOST_DEPENDENCIES
-from jobqueue.domain.jobs.states import FINAL, State
 from jobqueue.domain.workflow.batch import BatchView, check_refs, resolve_refs
 from jobqueue.services.outbox.dependencies import missing_ones
 from jobqueue.services.workflow.batch_members import added_jobs, blocked_jobs, check_count, placed, to_check

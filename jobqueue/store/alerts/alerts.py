@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain.alerts import alert as alerts
 from jobqueue.domain.alerts.alert import ALERT_QUEUE, FIELDS, StoredAlert
+from jobqueue.domain.attempts.states import UNFINISHED
 from jobqueue.domain.errors import JobQueueError
-from jobqueue.domain.jobs.states import UNFINISHED
 from jobqueue.store.insight.audit_outbox import AuditOutbox, entry_of
 from jobqueue.store.insight.audit_statements import FEW_ENTRIES, FIELD, GONE, with_entry
 from jobqueue.store.mongo.clock import EPOCH

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from bson import ObjectId
 
+from jobqueue.domain.attempts.states import FINAL
 from jobqueue.domain.bulk.erasure import ERASED
-from jobqueue.domain.jobs.call import CHILD
-from jobqueue.domain.jobs.states import FINAL
+from jobqueue.domain.steps.call import CHILD
 from jobqueue.store.documents.statements import OPERATIONS, marked, state_in
 from jobqueue.store.mongo.tolerant import array, number
 

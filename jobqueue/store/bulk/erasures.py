@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from bson import ObjectId
 
+from jobqueue.domain.attempts.states import FINAL, UNFINISHED
 from jobqueue.domain.bulk.erasure import ERASED, names_values, text_names_values, text_without_values
 from jobqueue.domain.bulk.operation import Stage
-from jobqueue.domain.jobs.states import FINAL, UNFINISHED
 from jobqueue.store.bulk import erasure_statements, selection
 from jobqueue.store.bulk.alert_erasures import AlertErasure
-from jobqueue.store.documents import call_statements, statements
+from jobqueue.store.documents import statements
 from jobqueue.store.insight.audit_outbox import AuditOutbox
 from jobqueue.store.limits.limits import rate_id
 from jobqueue.store.mongo.clock import EPOCH
@@ -25,6 +25,7 @@ from jobqueue.store.mongo.database import guarded
 from jobqueue.store.mongo.driver import aggregate
 from jobqueue.store.mongo.odd_values import entries, id_or_none, mapping
 from jobqueue.store.mongo.tolerant import typed
+from jobqueue.store.steps import call_statements
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping

@@ -10,8 +10,8 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from jobqueue.domain.attempts.states import State
 from jobqueue.domain.bulk.features import ROOTS, ComparedJob, Run
-from jobqueue.domain.jobs.states import State
 from jobqueue.store.bulk import failure_statements
 from jobqueue.store.documents import attributes, documents, scope_filters
 from jobqueue.store.mongo.clock import EPOCH

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from jobqueue.domain.jobs.states import FAILURES
+from jobqueue.domain.attempts.states import FAILURES
 from jobqueue.domain.work.failure import BY_COUNT
 from jobqueue.store.documents.statements import state_in
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
+from jobqueue.domain.attempts.fingerprint import fingerprint, summary
 from jobqueue.domain.errors import InvalidInputError
-from jobqueue.domain.jobs.fingerprint import fingerprint, summary
 from jobqueue.domain.work.failure import FailureGroup, Sample
 from jobqueue.store.bulk import failure_statements
 from jobqueue.store.bulk.failure_counts import FailureCountStore, grouped

@@ -12,7 +12,7 @@ from jobqueue.domain.bulk.operation import Action, NewOperation, Operation, Stag
 from jobqueue.domain.bulk.rules import NO_RULES, Pace, Results, Rules, Stopped, Watched, Why
 from jobqueue.domain.errors import InvalidInputError
 from jobqueue.domain.insight.audit import Actor
-from jobqueue.domain.jobs.step import UNFORGOTTEN, as_json
+from jobqueue.domain.steps.step import UNFORGOTTEN, as_json
 from jobqueue.store.bulk import operation_statements
 from jobqueue.store.documents import scope_filters
 from jobqueue.store.mongo.clock import EPOCH

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 from bson import ObjectId
 
+from jobqueue.domain.attempts.states import State
 from jobqueue.domain.bulk.operation import Action
-from jobqueue.domain.jobs.states import State
 from jobqueue.domain.search.filters import compile_filter, conjuncts
 from jobqueue.store.bulk import erasure_statements, failure_statements
 from jobqueue.store.documents import scope_filters, statements

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from bson import ObjectId
 
+from jobqueue.domain.attempts.states import Outcome
 from jobqueue.domain.bulk.operation import Stage
 from jobqueue.domain.bulk.rules import MOST_FAILED_AGAIN, End
-from jobqueue.domain.jobs.states import Outcome
 from jobqueue.store.bulk import erasure_statements, operation_statements
 from jobqueue.store.documents import statements
 from jobqueue.store.mongo.clock import EPOCH, SERVER_NOW

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from bson import ObjectId
 
+from jobqueue.domain.attempts.states import FINAL, State
 from jobqueue.domain.bulk.rules import End
 from jobqueue.domain.errors import ConflictError
 from jobqueue.domain.insight.audit import Actor, AuditNote
-from jobqueue.domain.jobs.states import FINAL, State
 from jobqueue.store.bulk import erasure_statements, operation_documents, operation_statements, watch_statements
 from jobqueue.store.documents import documents
 from jobqueue.store.insight.audit_outbox import AuditOutbox, entry_of

@@ -8,25 +8,25 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from bson import ObjectId
 
+from jobqueue.domain.attempts import backoff as backoffs
+from jobqueue.domain.attempts.attempt import Attempt, Claim, JobError, LogLine, Retries
+from jobqueue.domain.attempts.states import Outcome, State
 from jobqueue.domain.errors import InvalidInputError, TooLargeError
 from jobqueue.domain.insight import trace_context
-from jobqueue.domain.jobs import backoff as backoffs
 from jobqueue.domain.jobs import json_form
-from jobqueue.domain.jobs.attempt import Attempt, Claim, JobError, LogLine, Retries
 from jobqueue.domain.jobs.attributes import attributes
-from jobqueue.domain.jobs.call import FAILURES, Call, ChildFailure
 from jobqueue.domain.jobs.job import DEFAULT_QUEUE, Children, Job, NewJob, children
-from jobqueue.domain.jobs.signal import Signal
-from jobqueue.domain.jobs.states import Outcome, State
-from jobqueue.domain.jobs.step import Step, StepKind, Wait
 from jobqueue.domain.queues.queue import QueueConfig
+from jobqueue.domain.steps.call import FAILURES, Call, ChildFailure
+from jobqueue.domain.steps.signal import Signal
+from jobqueue.domain.steps.step import Step, StepKind, Wait
 from jobqueue.store.mongo.clock import EPOCH
 from jobqueue.store.mongo.odd_values import date_or_none, entries, id_or_none, ids, mapping, number, text, texts, whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from jobqueue.domain.jobs.backoff import Backoff
+    from jobqueue.domain.attempts.backoff import Backoff
     from jobqueue.store.documents.statements import Document
 
 Tick = tuple[str, datetime]

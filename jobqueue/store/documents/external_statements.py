@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from bson import ObjectId
 
-from jobqueue.domain.jobs.states import State
+from jobqueue.domain.attempts.states import State
 from jobqueue.store.documents.statements import ADOPTED
 from jobqueue.store.documents.unsound_statements import HAD
 

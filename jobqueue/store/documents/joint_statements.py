@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 import bson
 from bson import ObjectId
 
-from jobqueue.domain.jobs.crash import SUSPECT_FROM
-from jobqueue.domain.jobs.states import State
+from jobqueue.domain.attempts.crash import SUSPECT_FROM
+from jobqueue.domain.attempts.states import State
 from jobqueue.domain.jobs.transitions import UNSET, Transition
 from jobqueue.store.documents import statements
 

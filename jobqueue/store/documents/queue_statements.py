@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from bson import ObjectId
 
-from jobqueue.domain.jobs.states import WAITING, Outcome, State
+from jobqueue.domain.attempts.states import WAITING, Outcome, State
 from jobqueue.domain.jobs.transitions import DEPENDENTS
 from jobqueue.store.documents import statements
 from jobqueue.store.mongo.clock import EPOCH

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from bson import ObjectId
 
-from jobqueue.domain.jobs.states import State
+from jobqueue.domain.attempts.states import State
 from jobqueue.domain.jobs.transitions import REOPEN, REVIVE
 from jobqueue.store.documents import signal_statements
 from jobqueue.store.documents.sleep_statements import kept

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from jobqueue.domain.jobs.signal import MOST_TAKEN, MOST_WAITING, TIMEOUT
-from jobqueue.domain.jobs.states import UNFINISHED, State
-from jobqueue.domain.jobs.step import MOST_RESULTS, MOST_STEPS, StepKind
+from jobqueue.domain.attempts.states import UNFINISHED, State
+from jobqueue.domain.steps.signal import MOST_TAKEN, MOST_WAITING, TIMEOUT
+from jobqueue.domain.steps.step import MOST_RESULTS, MOST_STEPS, StepKind
 from jobqueue.store.mongo.tolerant import array
 
 if TYPE_CHECKING:

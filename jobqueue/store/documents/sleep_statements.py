@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from jobqueue.domain.jobs.step import StepKind
+from jobqueue.domain.steps.step import StepKind
 
 if TYPE_CHECKING:
     from collections.abc import Collection

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from bson import ObjectId
 
+from jobqueue.domain.attempts.states import FINAL, UNFINISHED, WAITING, State
 from jobqueue.domain.jobs import json_form
-from jobqueue.domain.jobs.states import FINAL, UNFINISHED, WAITING, State
 from jobqueue.domain.jobs.transitions import DEPENDENTS, UNSET, Transition
 from jobqueue.store.documents import signal_statements, suspect_statements, unsound_statements
 from jobqueue.store.documents.repeat_statements import appended
@@ -24,7 +24,7 @@ from jobqueue.store.mongo.tolerant import unless_empty
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from jobqueue.domain.jobs.step import Wait
+    from jobqueue.domain.steps.step import Wait
     from jobqueue.store.mongo.clock import Now
 
 Document = dict[str, Any]

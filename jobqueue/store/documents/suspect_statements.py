@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from jobqueue.domain.jobs.crash import SUSPECT_FROM
-from jobqueue.domain.jobs.states import State
+from jobqueue.domain.attempts.crash import SUSPECT_FROM
+from jobqueue.domain.attempts.states import State
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence

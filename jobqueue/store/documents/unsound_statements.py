@@ -10,7 +10,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Any, Final
 
-from jobqueue.domain.jobs.states import UNFINISHED, WAITING, State
+from jobqueue.domain.attempts.states import UNFINISHED, WAITING, State
 
 Document = dict[str, Any]
 INDEX: Final = "unsound"

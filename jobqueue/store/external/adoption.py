@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, Final
 import bson
 from bson import ObjectId
 
+from jobqueue.domain.attempts.attempt import JobError
+from jobqueue.domain.attempts.states import State
 from jobqueue.domain.durations import is_number
 from jobqueue.domain.errors import KeyConflictError
 from jobqueue.domain.external import documents as external
 from jobqueue.domain.jobs import json_form
-from jobqueue.domain.jobs.attempt import JobError
 from jobqueue.domain.jobs.job import DEFAULT_QUEUE
-from jobqueue.domain.jobs.states import State
 from jobqueue.domain.jobs.transitions import outbox
 from jobqueue.store.documents import attributes, documents, external_statements, statements, unsound_statements
 from jobqueue.store.documents.attributes import plain

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from bson import Code, DatetimeMS, ObjectId
 
-from jobqueue.domain.jobs.states import State
+from jobqueue.domain.attempts.states import State
 from jobqueue.domain.text import cut
 from jobqueue.store.documents.unsound_statements import BOUNDED, HAD, MOST, OF_UNFINISHED, OF_WAITING
 

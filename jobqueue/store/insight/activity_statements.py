@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+from jobqueue.domain.attempts.states import Outcome, State
 from jobqueue.domain.insight.activity import TIMED
 from jobqueue.domain.insight.histogram import GROWTH
-from jobqueue.domain.jobs.states import Outcome, State
 from jobqueue.store.documents import queue_statements
 from jobqueue.store.mongo.clock import EPOCH
 from jobqueue.store.mongo.tolerant import array

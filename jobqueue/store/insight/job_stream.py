@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
+from jobqueue.domain.attempts.states import State
 from jobqueue.domain.insight.event import INSERTED, OF_RUNS, PROGRESS, SIGNAL, STEP, SUSPENDED, JobEvent, kind_of
-from jobqueue.domain.jobs.states import State
 from jobqueue.domain.text import cut
 from jobqueue.store.documents import attributes
 from jobqueue.store.mongo.clock import EPOCH

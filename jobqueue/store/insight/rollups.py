@@ -13,8 +13,8 @@ from datetime import timedelta
 from math import ceil
 from typing import TYPE_CHECKING, Any, Final
 
+from jobqueue.domain.attempts.states import Outcome, State
 from jobqueue.domain.insight.activity import Activity, Starts, Tally, activity_at, add_to, by_hour, condensed
-from jobqueue.domain.jobs.states import Outcome, State
 from jobqueue.store.insight import activity_statements
 from jobqueue.store.insight.activity_statements import within as _within
 from jobqueue.store.mongo.clock import EPOCH

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from bson import ObjectId
 
 from jobqueue.domain.errors import EditionChangedError, NotFoundError, TooLargeError, WrongStateError
-from jobqueue.domain.jobs import payload
+from jobqueue.domain.values import payload
 from jobqueue.store.documents import documents, statements, unsound_statements
 from jobqueue.store.mongo.database import guarded
 from jobqueue.store.mongo.driver import ReturnDocument

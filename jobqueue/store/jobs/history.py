@@ -12,7 +12,7 @@ from jobqueue.store.mongo.driver import UpdateOne
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from jobqueue.domain.jobs.states import State
+    from jobqueue.domain.attempts.states import State
     from jobqueue.store.documents.statements import Document
     from jobqueue.store.mongo.database import Database
 

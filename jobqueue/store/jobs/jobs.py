@@ -9,10 +9,10 @@ import bson
 from bson import ObjectId
 
 from jobqueue import tracing
+from jobqueue.domain.attempts.states import State
 from jobqueue.domain.errors import KeyConflictError, NotFoundError, TooLargeError, WriteRefusedError
-from jobqueue.domain.jobs import payload
 from jobqueue.domain.jobs.late import LEFT_OUT, PartialJob
-from jobqueue.domain.jobs.states import State
+from jobqueue.domain.values import payload
 from jobqueue.store.documents import documents, external_statements, queue_statements, statements
 from jobqueue.store.jobs.editions import EditionStore, both
 from jobqueue.store.jobs.history import HistoryStore

@@ -17,15 +17,15 @@ from typing import TYPE_CHECKING, Any, Final
 from bson import ObjectId
 
 from jobqueue.domain.access.access import EVERYTHING, Scope
+from jobqueue.domain.attempts.states import FINAL
 from jobqueue.domain.errors import NotFoundError
 from jobqueue.domain.jobs.job import INLINE_LOGS
-from jobqueue.domain.jobs.states import FINAL
 from jobqueue.domain.work.logs import LogPage, LogQuery
 from jobqueue.store.documents import documents, scope_filters
 from jobqueue.store.mongo.database import guarded
 
 if TYPE_CHECKING:
-    from jobqueue.domain.jobs.attempt import LogLine
+    from jobqueue.domain.attempts.attempt import LogLine
     from jobqueue.store.documents.statements import Document
     from jobqueue.store.mongo.database import Database
 

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from bson import ObjectId
 
-from jobqueue.domain.jobs.states import State
+from jobqueue.domain.attempts.states import State
 from jobqueue.domain.workflow.batch import OPEN
-from jobqueue.store.documents import call_statements, documents, statements
+from jobqueue.store.documents import documents, statements
 from jobqueue.store.documents.documents import CHILD_FIELDS
 from jobqueue.store.mongo.database import guarded
 from jobqueue.store.mongo.driver import aggregate
+from jobqueue.store.steps import call_statements
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from bson import ObjectId
 
-from jobqueue.domain.jobs.states import FINAL, JobStanding
+from jobqueue.domain.attempts.states import FINAL, JobStanding
 from jobqueue.domain.jobs.transitions import DEPENDENTS, with_dependents
 from jobqueue.journal import get_logger
 from jobqueue.store.documents import documents, joint_statements, statements

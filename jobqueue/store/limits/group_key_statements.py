@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Final
 
-from jobqueue.domain.jobs.states import WAITING
+from jobqueue.domain.attempts.states import WAITING
 from jobqueue.domain.limits import limits
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from bson import ObjectId
 
-from jobqueue.domain.jobs.states import State
+from jobqueue.domain.attempts.states import State
 from jobqueue.store.limits import group_key_statements, limit_statements
 from jobqueue.store.limits.group_key_statements import KEY, STATES, Place
 from jobqueue.store.mongo.database import guarded

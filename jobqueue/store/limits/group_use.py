@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from jobqueue.domain.jobs.states import State
+from jobqueue.domain.attempts.states import State
 from jobqueue.store.documents import statements
 from jobqueue.store.limits.limits import rate_id
 from jobqueue.store.mongo.database import guarded

@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from jobqueue.domain.jobs.states import State
+from jobqueue.domain.attempts.states import State
 from jobqueue.domain.limits.limits import LONGEST_LEEWAY
 from jobqueue.store.documents import statements, suspect_statements
 from jobqueue.store.documents.statements import ADOPTED, Document

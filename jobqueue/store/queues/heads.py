@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from jobqueue.domain.jobs.states import State
+from jobqueue.domain.attempts.states import State
 from jobqueue.store.documents import scope_filters, statements
 from jobqueue.store.mongo.clock import EPOCH
 from jobqueue.store.mongo.database import guarded

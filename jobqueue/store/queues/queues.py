@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from bson import ObjectId
 
-from jobqueue.domain.jobs.states import FINAL, UNFINISHED, State
+from jobqueue.domain.attempts.states import FINAL, UNFINISHED, State
 from jobqueue.store.documents import queue_statements, statements
 from jobqueue.store.mongo.database import guarded
 from jobqueue.store.mongo.driver import aggregate

@@ -14,7 +14,7 @@ from jobqueue.store.mongo.clock import EPOCH, steady
 from jobqueue.store.mongo.database import guarded
 
 if TYPE_CHECKING:
-    from jobqueue.domain.jobs.states import State
+    from jobqueue.domain.attempts.states import State
     from jobqueue.store.documents.statements import Document
     from jobqueue.store.jobs.readers import ReaderStore
     from jobqueue.store.mongo.database import Database

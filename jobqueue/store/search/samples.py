@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, Final
 
+from jobqueue.domain.attempts.states import State
 from jobqueue.domain.external.documents import has_few_values
-from jobqueue.domain.jobs.states import State
 from jobqueue.domain.search.suggestions import Sample
 from jobqueue.store.documents import attributes
 from jobqueue.store.mongo.database import guarded, is_too_slow

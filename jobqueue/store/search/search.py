@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, Final
 from bson import ObjectId
 
 from jobqueue.domain.access.access import EVERYTHING, Scope
+from jobqueue.domain.attempts.states import UNFINISHED, State
 from jobqueue.domain.errors import DatabaseUnavailableError, InvalidInputError, TooCostlyError, TooSlowError
-from jobqueue.domain.jobs.states import UNFINISHED, State
 from jobqueue.domain.search.fields import FREE
 from jobqueue.domain.search.filters import Comparison, Filter, Group, conjuncts, every
 from jobqueue.domain.search.query import Count, Page
-from jobqueue.store.documents import documents, scope_filters, step_statements
+from jobqueue.store.documents import documents, scope_filters
 from jobqueue.store.mongo.database import brief, guarded
 from jobqueue.store.mongo.driver import ExecutionTimeout, NetworkTimeout, OperationFailure, aggregate, timeout
 from jobqueue.store.search import filters
+from jobqueue.store.steps import step_statements
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

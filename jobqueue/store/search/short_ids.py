@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 from bson import ObjectId
 
 from jobqueue.domain.access.access import EVERYTHING
+from jobqueue.domain.attempts.states import State
 from jobqueue.domain.jobs.short_ids import COVERED, DIGITS
-from jobqueue.domain.jobs.states import State
 from jobqueue.store.documents import scope_filters
 from jobqueue.store.mongo.database import guarded
 from jobqueue.store.mongo.driver import ExecutionTimeout, NetworkTimeout, aggregate, timeout

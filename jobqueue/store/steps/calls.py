@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, Final
 import bson
 from bson import ObjectId
 
+from jobqueue.domain.attempts.attempt import JobError
+from jobqueue.domain.attempts.states import FINAL
 from jobqueue.domain.errors import InvalidInputError, ResultUnavailableError
 from jobqueue.domain.jobs import json_form
-from jobqueue.domain.jobs.attempt import JobError
-from jobqueue.domain.jobs.call import CHILD, HOLD, RAISE, Call, ChildFailure
-from jobqueue.domain.jobs.states import FINAL
-from jobqueue.domain.jobs.step import (
+from jobqueue.domain.steps.call import CHILD, HOLD, RAISE, Call, ChildFailure
+from jobqueue.domain.steps.step import (
     INLINE_RESULT,
     INLINE_RESULTS,
     INLINE_STEPS,
@@ -21,16 +21,17 @@ from jobqueue.domain.jobs.step import (
     SMALL_RESULT,
     StepKind,
 )
-from jobqueue.store.documents import call_statements, documents, statements, step_statements
-from jobqueue.store.documents.call_statements import FIELD, INDEX
+from jobqueue.store.documents import documents, statements
 from jobqueue.store.mongo.database import DUPLICATE_KEY, exists, guarded, new_id
 from jobqueue.store.mongo.driver import BulkWriteError, ReturnDocument, aggregate
+from jobqueue.store.steps import call_statements, step_statements
+from jobqueue.store.steps.call_statements import FIELD, INDEX
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from jobqueue.domain.jobs.job import Job
-    from jobqueue.domain.jobs.step import Step
+    from jobqueue.domain.steps.step import Step
     from jobqueue.store.documents.statements import Document
     from jobqueue.store.mongo.database import Database
 

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any, Final
 from bson import ObjectId
 
 from jobqueue.domain.errors import ConflictError, InvalidInputError, NotFoundError
-from jobqueue.domain.jobs.step import MOST_STEPS
-from jobqueue.store.documents import documents, once_statements, statements, step_statements
+from jobqueue.domain.steps.step import MOST_STEPS
+from jobqueue.store.documents import documents, statements
 from jobqueue.store.mongo.database import guarded, new_id
 from jobqueue.store.mongo.driver import ReturnDocument
+from jobqueue.store.steps import once_statements, step_statements
 
 if TYPE_CHECKING:
     from jobqueue.domain.jobs.job import Job
-    from jobqueue.domain.jobs.step import Step
+    from jobqueue.domain.steps.step import Step
     from jobqueue.store.documents.statements import Document
     from jobqueue.store.mongo.database import Database
 

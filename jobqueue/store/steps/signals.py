@@ -7,17 +7,18 @@ from typing import TYPE_CHECKING, Any, Final
 
 from bson import ObjectId
 
+from jobqueue.domain.attempts.states import FINAL
 from jobqueue.domain.errors import InvalidInputError, NotFoundError, TooLargeError
-from jobqueue.domain.jobs.signal import INLINE_VALUE, MOST_WAITING
-from jobqueue.domain.jobs.states import FINAL
-from jobqueue.domain.jobs.step import MOST_STEPS
-from jobqueue.store.documents import documents, signal_statements, statements, step_statements
+from jobqueue.domain.steps.signal import INLINE_VALUE, MOST_WAITING
+from jobqueue.domain.steps.step import MOST_STEPS
+from jobqueue.store.documents import documents, signal_statements, statements
 from jobqueue.store.mongo.database import guarded, new_id, translated
 from jobqueue.store.mongo.driver import ReturnDocument
+from jobqueue.store.steps import step_statements
 
 if TYPE_CHECKING:
     from jobqueue.domain.jobs.job import Job
-    from jobqueue.domain.jobs.step import Step
+    from jobqueue.domain.steps.step import Step
     from jobqueue.store.documents.statements import Document
     from jobqueue.store.mongo.database import Database
 

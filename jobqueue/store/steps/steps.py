@@ -9,7 +9,7 @@ import bson
 from bson import ObjectId
 
 from jobqueue.domain.errors import InvalidInputError, NotFoundError, TooLargeError
-from jobqueue.domain.jobs.step import (
+from jobqueue.domain.steps.step import (
     INLINE_RESULT,
     INLINE_RESULTS,
     INLINE_STEPS,
@@ -20,15 +20,16 @@ from jobqueue.domain.jobs.step import (
     StepKind,
 )
 from jobqueue.lru_cache import LruCache
-from jobqueue.store.documents import documents, statements, step_statements
+from jobqueue.store.documents import documents, statements
 from jobqueue.store.mongo.database import guarded, new_id, translated
 from jobqueue.store.mongo.driver import LENIENT, ReturnDocument
+from jobqueue.store.steps import step_statements
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
     from datetime import datetime
 
-    from jobqueue.domain.jobs.attempt import JobError
+    from jobqueue.domain.attempts.attempt import JobError
     from jobqueue.domain.jobs.job import Job
     from jobqueue.store.documents.statements import Document
     from jobqueue.store.mongo.database import Database

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from bson import ObjectId
 
+from jobqueue.domain.attempts.states import State
 from jobqueue.domain.jobs.job import INLINE_LOGS
-from jobqueue.domain.jobs.states import State
 from jobqueue.lru_cache import LruCache
 from jobqueue.store.documents import documents, external_statements, repeat_statements, statements, suspect_statements
 from jobqueue.store.documents.claim_search import (

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from jobqueue.domain.jobs.states import WAITING, State
+from jobqueue.domain.attempts.states import WAITING, State
 from jobqueue.domain.jobs.transitions import AWAITED, DEPENDENTS
 from jobqueue.store.documents import statements
 from jobqueue.store.mongo.clock import EPOCH

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from jobqueue.domain.jobs.crash import Neighbour
-from jobqueue.domain.jobs.states import State
+from jobqueue.domain.attempts.crash import Neighbour
+from jobqueue.domain.attempts.states import State
 from jobqueue.store.documents import documents, statements, suspect_statements
 from jobqueue.store.mongo.database import guarded
 from jobqueue.store.mongo.driver import UpdateOne

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from jobqueue.store.documents import statements, step_statements
+from jobqueue.store.documents import statements
 from jobqueue.store.mongo import connections
 from jobqueue.store.mongo.clock import SERVER_NOW
 from jobqueue.store.mongo.driver import (
@@ -17,6 +17,7 @@ from jobqueue.store.mongo.driver import (
     timeout,
 )
 from jobqueue.store.mongo.outage import Outage
+from jobqueue.store.steps import step_statements
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

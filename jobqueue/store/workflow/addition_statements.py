@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from bson import ObjectId
 
-from jobqueue.domain.jobs.states import State
+from jobqueue.domain.attempts.states import State
 from jobqueue.store.documents.documents import numbered_ids
 from jobqueue.store.mongo.clock import SERVER_NOW, is_over
 from jobqueue.store.mongo.tolerant import array, unless_empty

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from bson import ObjectId
 
+from jobqueue.domain.attempts.states import State
 from jobqueue.domain.errors import (
     BusyError,
     ConflictError,
@@ -29,7 +30,6 @@ from jobqueue.domain.errors import (
     NotFoundError,
     StaleTokenError,
 )
-from jobqueue.domain.jobs.states import State
 from jobqueue.domain.workflow.batch import OPEN
 from jobqueue.journal import get_logger
 from jobqueue.store.mongo.database import exists, guarded

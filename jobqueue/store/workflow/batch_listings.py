@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from jobqueue.domain.jobs.states import FAILURES
+from jobqueue.domain.attempts.states import FAILURES
 from jobqueue.store.documents import attributes
 from jobqueue.store.documents.statements import state_in
 from jobqueue.store.mongo.database import guarded

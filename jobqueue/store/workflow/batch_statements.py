@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from bson import ObjectId
 
-from jobqueue.domain.jobs.states import UNFINISHED, State
+from jobqueue.domain.attempts.states import UNFINISHED, State
 from jobqueue.domain.workflow.batch import FAILED, FINISHED, OPEN
 from jobqueue.store.documents.statements import drop_empty_outbox, state_in
 from jobqueue.store.mongo.clock import SERVER_NOW

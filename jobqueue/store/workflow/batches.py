@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, Final
 from bson import ObjectId
 
 from jobqueue import tracing
+from jobqueue.domain.attempts.states import State
 from jobqueue.domain.errors import NotFoundError
 from jobqueue.domain.insight import trace_context
 from jobqueue.domain.insight.trace_context import TraceContext
 from jobqueue.domain.jobs import attributes
-from jobqueue.domain.jobs.states import State
 from jobqueue.domain.workflow.batch import FAILED, OPEN, SUCCESS, Batch, StandIn
 from jobqueue.store.documents import documents
 from jobqueue.store.mongo.database import exists, guarded

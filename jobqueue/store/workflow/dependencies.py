@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from bson import ObjectId
 
+from jobqueue.domain.attempts.states import State
 from jobqueue.domain.errors import KeyConflictError, NotFoundError
 from jobqueue.domain.jobs.job import POLICIES
-from jobqueue.domain.jobs.states import State
 from jobqueue.domain.jobs.transitions import DEPENDENTS, REVIVE
 from jobqueue.store.documents import documents, requeue_statements, statements
 from jobqueue.store.documents.documents import LEAN
@@ -26,7 +26,7 @@ from jobqueue.store.workflow import dependency_statements
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from jobqueue.domain.jobs.attempt import JobError
+    from jobqueue.domain.attempts.attempt import JobError
     from jobqueue.domain.jobs.job import Job
     from jobqueue.store.documents.statements import Document
     from jobqueue.store.mongo.database import Database

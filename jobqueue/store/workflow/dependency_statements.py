@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from bson import ObjectId
 
-from jobqueue.domain.jobs.states import State
+from jobqueue.domain.attempts.states import State
 from jobqueue.domain.jobs.transitions import DEPENDENCY
 from jobqueue.store.documents import requeue_statements, statements
 from jobqueue.store.mongo.clock import SERVER_NOW

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from bson import ObjectId
 
-from jobqueue.domain.jobs.states import State
+from jobqueue.domain.attempts.states import State
 from jobqueue.domain.jobs.transitions import REOPEN, REVIVE
 from jobqueue.domain.workflow.batch import FAILED, FINISHED, OPEN, SUCCESS
 from jobqueue.store.documents import documents, requeue_statements

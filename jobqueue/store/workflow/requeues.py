@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from bson import ObjectId
 
+from jobqueue.domain.attempts.states import State
 from jobqueue.domain.errors import NotFoundError
-from jobqueue.domain.jobs.states import State
-from jobqueue.domain.jobs.step import UNFORGOTTEN, FromStep, to_forget
+from jobqueue.domain.steps.step import UNFORGOTTEN, FromStep, to_forget
 from jobqueue.store.documents import documents, requeue_statements
 from jobqueue.store.documents.statements import OPERATIONS
 from jobqueue.store.jobs.editions import both

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jobqueue.domain.errors import InvalidInputError
-from jobqueue.domain.jobs.step import UNFORGOTTEN
+from jobqueue.domain.steps.step import UNFORGOTTEN
 from jobqueue.domain.work.bundle import Bundle
 from jobqueue.services.sync_queue import SyncJobQueue
 from jobqueue.testing.replays.replay import Replay, handler_of, past
@@ -16,7 +16,7 @@ from jobqueue.testing.replays.replay import Replay, handler_of, past
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from jobqueue.domain.jobs.step import FromStep
+    from jobqueue.domain.steps.step import FromStep
     from jobqueue.tasks.registry import HandlerRegistry
     from jobqueue.testing.replays.replay import Replayed
 

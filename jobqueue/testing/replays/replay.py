@@ -7,14 +7,14 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
+from jobqueue.domain.attempts.attempt import Claim, JobError
+from jobqueue.domain.attempts.fingerprint import fingerprint
+from jobqueue.domain.attempts.states import State
 from jobqueue.domain.errors import InvalidInputError, TooLargeError
-from jobqueue.domain.jobs import payload
-from jobqueue.domain.jobs.attempt import Claim, JobError
-from jobqueue.domain.jobs.fingerprint import fingerprint
 from jobqueue.domain.jobs.job import check_content
-from jobqueue.domain.jobs.states import State
-from jobqueue.domain.jobs.step import UNFORGOTTEN, Step, to_forget
+from jobqueue.domain.steps.step import UNFORGOTTEN, Step, to_forget
 from jobqueue.domain.text import told, type_name
+from jobqueue.domain.values import payload
 from jobqueue.domain.work.unstorable import instead
 from jobqueue.domain.work.verdict import Accepted, Death, Failure, RunAgain, Success, Suspension
 from jobqueue.processors.callbacks.callback import CallbackProcessor
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from jobqueue.domain.jobs.job import Job
-    from jobqueue.domain.jobs.step import FromStep
+    from jobqueue.domain.steps.step import FromStep
     from jobqueue.domain.work.bundle import Bundle
     from jobqueue.domain.work.verdict import Processor, Verdict
     from jobqueue.processors.callbacks.handlers import Handler

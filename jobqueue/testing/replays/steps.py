@@ -9,11 +9,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain.errors import TooLargeError
-from jobqueue.domain.jobs import payload
-from jobqueue.domain.jobs.call import Call
-from jobqueue.domain.jobs.signal import check_signal, check_timeout
-from jobqueue.domain.jobs.step import Step, StepKind, check_name
+from jobqueue.domain.steps.call import Call
+from jobqueue.domain.steps.signal import check_signal, check_timeout
+from jobqueue.domain.steps.step import Step, StepKind, check_name
 from jobqueue.domain.text import told, type_name
+from jobqueue.domain.values import payload
 from jobqueue.domain.work.calls import Called
 from jobqueue.domain.work.verdict import as_percent
 from jobqueue.testing.replays.happening import (
@@ -32,7 +32,7 @@ from jobqueue.testing.replays.happening import (
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Mapping
 
-    from jobqueue.domain.jobs.attempt import JobError
+    from jobqueue.domain.attempts.attempt import JobError
     from jobqueue.domain.work.bundle import Bundle
     from jobqueue.domain.work.calls import NewCall
     from jobqueue.testing.replays.happening import Listener, Obstacles

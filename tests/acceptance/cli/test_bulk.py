@@ -13,10 +13,10 @@ import pytest
 from jobqueue.cli.bulk import bulk
 from jobqueue.cli.process.own_api import of_runtime
 from jobqueue.cli.process.session import Told, operator
+from jobqueue.domain.attempts.attempt import JobError
+from jobqueue.domain.attempts.states import State
 from jobqueue.domain.bulk.operation import Stage
-from jobqueue.domain.jobs.attempt import JobError
-from jobqueue.domain.jobs.states import State
-from tests.support.factories import claimed_job, fail, open_runtime, succeed
+from tests.support.data.factories import claimed_job, fail, open_runtime, succeed
 
 if TYPE_CHECKING:
     from collections.abc import Callable

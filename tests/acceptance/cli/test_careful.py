@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from jobqueue.domain.jobs.attempt import JobError
-from jobqueue.domain.jobs.fingerprint import fingerprint
+from jobqueue.domain.attempts.attempt import JobError
+from jobqueue.domain.attempts.fingerprint import fingerprint
 from tests.acceptance.cli.test_bulk import prepared
-from tests.support.factories import claimed_job, fail, succeed
+from tests.support.data.factories import claimed_job, fail, succeed
 
 if TYPE_CHECKING:
     from jobqueue.services.application import Runtime

@@ -12,9 +12,10 @@ import pytest
 from jobqueue.cli.main import main
 from jobqueue.domain.jobs.short_ids import tail
 from tests.acceptance.cli.cli_process import Cli, Ran
-from tests.support import night, terminal
-from tests.support.factories import open_runtime
-from tests.support.night import CONNECTION, ENDLESS, KEY, KINDS, QUOTA, SILENT, TIMEOUT, Night
+from tests.support import terminal
+from tests.support.data import night
+from tests.support.data.factories import open_runtime
+from tests.support.data.night import CONNECTION, ENDLESS, KEY, KINDS, QUOTA, SILENT, TIMEOUT, Night
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -13,8 +13,8 @@ from jobqueue.cli.main import cli as command_line
 from jobqueue.domain.access.access import ROLES
 from jobqueue.domain.insight.audit import Actor
 from tests.acceptance.cli.conftest import Here, serving
-from tests.acceptance.cli.test_no_database import CREATING, OTHERS, WITHOUT_DATABASE, leaves
-from tests.support.factories import open_runtime
+from tests.acceptance.cli.process.test_no_database import CREATING, OTHERS, WITHOUT_DATABASE, leaves
+from tests.support.data.factories import open_runtime
 
 if TYPE_CHECKING:
     from jobqueue.settings import Settings

@@ -8,12 +8,12 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from jobqueue import NewJob
-from jobqueue.domain.jobs.attempt import JobError
+from jobqueue.domain.attempts.attempt import JobError
 from jobqueue.domain.schedules.cron import Every
 from jobqueue.domain.schedules.schedule import Schedule, SkippedTick
-from jobqueue.services.work.suspending import suspend_for_signal
+from jobqueue.services.runs.suspending import suspend_for_signal
 from jobqueue.store.work.workers import Registration
-from tests.support.factories import add, claim, claimed_job, fail, open_runtime
+from tests.support.data.factories import add, claim, claimed_job, fail, open_runtime
 
 if TYPE_CHECKING:
     from collections.abc import Callable

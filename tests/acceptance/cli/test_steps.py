@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from jobqueue.domain.jobs.states import State
-from jobqueue.domain.jobs.step import Wait
+from jobqueue.domain.attempts.states import State
+from jobqueue.domain.steps.step import Wait
 from jobqueue.domain.work.verdict import Suspension
-from jobqueue.services.work.suspending import suspend_for_signal
-from tests.support.factories import claim, claimed_job, fail, open_runtime
+from jobqueue.services.runs.suspending import suspend_for_signal
+from tests.support.data.factories import claim, claimed_job, fail, open_runtime
 
 if TYPE_CHECKING:
     from collections.abc import Callable

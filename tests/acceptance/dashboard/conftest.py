@@ -13,7 +13,7 @@ from jobqueue.dashboard.app import make_app
 from jobqueue.domain.insight.audit import Actor
 from jobqueue.settings import Settings
 from tests.support.browser import chromium, night
-from tests.support.factories import open_runtime
+from tests.support.data.factories import open_runtime
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

@@ -8,7 +8,7 @@ import pytest
 from playwright.async_api import expect
 
 from tests.support.browser import chromium
-from tests.support.factories import add
+from tests.support.data.factories import add
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser

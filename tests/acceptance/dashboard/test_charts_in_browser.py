@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from jobqueue.domain.jobs.attempt import JobError
+from jobqueue.domain.attempts.attempt import JobError
 from tests.support.browser import chromium
-from tests.support.factories import claimed_job, fail
+from tests.support.data.factories import claimed_job, fail
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:

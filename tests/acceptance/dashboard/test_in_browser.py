@@ -9,7 +9,7 @@ import pytest
 from tests.acceptance.dashboard.conftest import ADMIN
 from tests.support.browser import axe, chromium
 from tests.support.browser.visits import addresses
-from tests.support.factories import add
+from tests.support.data.factories import add
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:

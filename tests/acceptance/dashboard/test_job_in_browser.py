@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.browser import chromium
-from tests.support.factories import claimed_job
+from tests.support.data.factories import claimed_job
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:

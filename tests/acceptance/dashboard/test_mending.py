@@ -11,11 +11,11 @@ from bson import ObjectId
 from playwright.async_api import expect
 
 from jobqueue import Member, NewBatch, NewJob
-from jobqueue.domain.jobs.attempt import JobError
-from jobqueue.services.work.suspending import suspend_for_signal
+from jobqueue.domain.attempts.attempt import JobError
+from jobqueue.services.runs.suspending import suspend_for_signal
 from jobqueue.store.mongo.clock import EPOCH
 from tests.support.browser import chromium
-from tests.support.factories import add, claimed_job, fail, succeed
+from tests.support.data.factories import add, claimed_job, fail, succeed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

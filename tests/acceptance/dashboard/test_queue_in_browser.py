@@ -9,7 +9,7 @@ from playwright.async_api import expect
 
 from jobqueue.dashboard.frame.texts import NONE
 from tests.support.browser import axe, chromium
-from tests.support.factories import add
+from tests.support.data.factories import add
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser, Locator

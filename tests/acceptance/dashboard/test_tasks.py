@@ -10,7 +10,7 @@ from playwright.async_api import expect
 
 from jobqueue.domain.jobs.job import INLINE_LOGS
 from tests.support.browser import axe, chromium
-from tests.support.factories import claimed_job
+from tests.support.data.factories import claimed_job
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser

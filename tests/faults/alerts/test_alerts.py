@@ -10,7 +10,7 @@ import pytest
 
 from jobqueue.domain.alerts.alert import ALERT_QUEUE
 from tests.support.crashes.crash_everywhere import Crash, Mortal, process, reaping
-from tests.support.factories import claimed_job, fail, set_clock
+from tests.support.data.factories import claimed_job, fail, set_clock
 from tests.support.mortals import mortals
 from tests.support.waiting import eventually
 

@@ -14,7 +14,7 @@ from jobqueue.domain.bulk.operation import Action, NewOperation, Stage
 from jobqueue.domain.bulk.rules import Rules, Why
 from jobqueue.domain.insight.audit import Actor
 from jobqueue.store.mongo.clock import EPOCH
-from tests.support.factories import fail, finished_documents, succeed
+from tests.support.data.factories import fail, finished_documents, succeed
 from tests.support.unmeasured import environment
 from tests.support.waiting import eventually
 from tests.support.zygote.process import ModuleProcess

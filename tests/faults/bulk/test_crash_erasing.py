@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from jobqueue.domain.alerts.alert import ALERT_QUEUE
+from jobqueue.domain.attempts.states import State
 from jobqueue.domain.bulk.operation import Stage
 from jobqueue.domain.jobs.job import NewJob
-from jobqueue.domain.jobs.states import State
-from jobqueue.domain.jobs.step import Wait
+from jobqueue.domain.steps.step import Wait
 from jobqueue.domain.work.calls import NewCall
 from jobqueue.domain.work.verdict import Success, Suspension
 from jobqueue.domain.workflow.batch import Member, NewBatch
@@ -19,8 +19,8 @@ from jobqueue.store.bulk.operation_statements import FREE
 from tests.support.crashes.crash_everywhere import Crash, Mortal, process, reaping
 from tests.support.crashes.crash_recovery import clear, counts, recover, violations
 from tests.support.crashes.crash_scenes import CALLBACKS, job, member
-from tests.support.factories import LONG_AGO, claim
-from tests.support.planted import BY, META, OTHER, erasure, left_in, plant, settle
+from tests.support.data.factories import LONG_AGO, claim
+from tests.support.data.planted import BY, META, OTHER, erasure, left_in, plant, settle
 
 if TYPE_CHECKING:
     from jobqueue.services.application import Runtime

@@ -13,7 +13,7 @@ from bson import ObjectId
 
 from jobqueue.domain.bulk.operation import Action, NewOperation, Stage
 from jobqueue.domain.insight.audit import Actor
-from tests.support.factories import fail, finished_documents
+from tests.support.data.factories import fail, finished_documents
 from tests.support.unmeasured import environment
 from tests.support.waiting import eventually
 from tests.support.zygote.process import ModuleProcess

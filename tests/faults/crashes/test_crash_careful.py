@@ -16,7 +16,7 @@ from jobqueue.store.insight.audit_outbox import AuditOutbox
 from jobqueue.store.mongo.clock import EPOCH
 from tests.support.crashes.crash_everywhere import Crash, Mortal, process, reaping
 from tests.support.crashes.crash_recovery import clear, work_off
-from tests.support.factories import ERROR, add, claim, fail
+from tests.support.data.factories import ERROR, add, claim, fail
 
 if TYPE_CHECKING:
     from jobqueue.services.application import Runtime

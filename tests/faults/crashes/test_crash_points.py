@@ -9,11 +9,11 @@ import pytest
 from pymongo import MongoClient
 
 from jobqueue import JobQueue, Member, NewBatch, NewJob
-from jobqueue.domain.jobs.backoff import FixedBackoff
-from jobqueue.domain.jobs.states import Outcome, State
+from jobqueue.domain.attempts.backoff import FixedBackoff
+from jobqueue.domain.attempts.states import Outcome, State
 from tests.support.crashes.aftermath import documents, unfinished
 from tests.support.crashes.crash_at import KILLED, MEMBERS
-from tests.support.factories import claimed_job, fail
+from tests.support.data.factories import claimed_job, fail
 from tests.support.unmeasured import environment
 from tests.support.waiting import eventually
 from tests.support.zygote.process import ModuleProcess

@@ -12,7 +12,7 @@ from bson import Binary
 
 from jobqueue.domain.insight.activity import total
 from jobqueue.store.insight.rollups import HOUR, MINUTE, RollupStore, minute_of
-from tests.support.pasts import count, past, seeded
+from tests.support.older.pasts import count, past, seeded
 from tests.support.unmeasured import environment
 from tests.support.zygote.process import ModuleProcess
 

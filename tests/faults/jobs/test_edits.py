@@ -16,8 +16,8 @@ from jobqueue.domain.jobs.job import NewJob
 from jobqueue.services.jobs.edits import EditFollower
 from jobqueue.settings import Settings
 from jobqueue.store.documents import attributes
-from tests.support.factories import add, open_runtime
-from tests.support.scale import sized
+from tests.support.data.factories import add, open_runtime
+from tests.support.data.scale import sized
 from tests.support.unmeasured import environment
 from tests.support.waiting import eventually
 from tests.support.zygote.process import ModuleProcess

@@ -19,8 +19,8 @@ from jobqueue.store.documents.documents import numbered_ids
 from jobqueue.store.embedded.lifecycle import EmbeddedMongo
 from tests.faults.conftest import DATABASE
 from tests.support.crashes.crash_at import BUSY, BY, CHANGES, KILLED, TICK_DATA
-from tests.support.factories import claim, succeed
-from tests.support.scale import sized
+from tests.support.data.factories import claim, succeed
+from tests.support.data.scale import sized
 from tests.support.unmeasured import environment
 from tests.support.zygote.process import ModuleProcess
 

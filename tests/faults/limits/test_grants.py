@@ -7,11 +7,11 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from jobqueue.domain.attempts.states import State
 from jobqueue.domain.jobs.job import NewJob
-from jobqueue.domain.jobs.states import State
 from jobqueue.domain.limits.limits import Rate
 from jobqueue.services.limits import slots
-from tests.support.factories import add, open_runtime
+from tests.support.data.factories import add, open_runtime
 from tests.support.faults.checker import worst_window
 from tests.support.waiting import eventually
 

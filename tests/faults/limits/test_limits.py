@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from jobqueue.domain.jobs.backoff import FixedBackoff
+from jobqueue.domain.attempts.backoff import FixedBackoff
+from jobqueue.domain.attempts.states import State
 from jobqueue.domain.jobs.job import NewJob
-from jobqueue.domain.jobs.states import State
 from jobqueue.domain.search.query import JobQuery
+from tests.support.data.scale import IS_FULL, sized
 from tests.support.faults.checker import worst_window
 from tests.support.faults.journals import most_at_a_time
 from tests.support.fleet import Fleet
-from tests.support.scale import IS_FULL, sized
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:

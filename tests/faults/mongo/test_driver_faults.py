@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from jobqueue import JobQueue, NewJob
+from jobqueue.domain.attempts.backoff import FixedBackoff
+from jobqueue.domain.attempts.states import Outcome, State
 from jobqueue.domain.bulk.operation import Action, NewOperation, Stage
 from jobqueue.domain.errors import DatabaseUnavailableError, TooSlowError
 from jobqueue.domain.insight.audit import Actor
-from jobqueue.domain.jobs.backoff import FixedBackoff
-from jobqueue.domain.jobs.states import Outcome, State
 from jobqueue.domain.search.query import JobQuery
 from jobqueue.settings import Settings
 from jobqueue.store import indexes
 from jobqueue.store.mongo.database import Database
 from tests.faults.conftest import DATABASE
-from tests.support.factories import add, claim, job_in, open_runtime, succeed
+from tests.support.data.factories import add, claim, job_in, open_runtime, succeed
 from tests.support.faults.proxy import Proxy
 from tests.support.waiting import eventually
 

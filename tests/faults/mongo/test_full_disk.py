@@ -10,8 +10,8 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
 from jobqueue.api.app import make_app
+from jobqueue.domain.attempts.states import State
 from jobqueue.domain.errors import DatabaseUnavailableError
-from jobqueue.domain.jobs.states import State
 from jobqueue.store.mongo.database import translated
 from tests.support.faults.replica_set import ReplicaSet
 from tests.support.waiting import eventually

@@ -9,13 +9,13 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
 from jobqueue.api.app import make_app
-from jobqueue.domain.jobs.states import State
+from jobqueue.domain.attempts.states import State
 from jobqueue.services.insight.rollups import RollupWriter
 from jobqueue.settings import Settings
 from jobqueue.store.insight.rollups import MINUTE, TRIES, RollupStore, minute_of
 from tests.faults.conftest import DATABASE
-from tests.support.factories import add, claim, claimed_job, fail, open_runtime, retry_now, succeed
-from tests.support.pasts import FixedClock, count, past, seeded
+from tests.support.data.factories import add, claim, claimed_job, fail, open_runtime, retry_now, succeed
+from tests.support.older.pasts import FixedClock, count, past, seeded
 
 if TYPE_CHECKING:
     from jobqueue.services.application import Runtime

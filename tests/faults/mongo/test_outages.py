@@ -7,8 +7,8 @@ import time
 from typing import TYPE_CHECKING
 
 from jobqueue import JobQueue, NewJob
-from jobqueue.domain.jobs.backoff import FixedBackoff
-from jobqueue.domain.jobs.states import Outcome, State
+from jobqueue.domain.attempts.backoff import FixedBackoff
+from jobqueue.domain.attempts.states import Outcome, State
 from jobqueue.domain.search.query import JobQuery
 from tests.support.faults.journals import overlaps
 from tests.support.faults.proxy import Proxy

@@ -14,7 +14,7 @@ from jobqueue.domain.insight.audit import Actor
 from jobqueue.domain.jobs.job import NewJob
 from jobqueue.settings import Settings
 from tests.faults.conftest import DATABASE
-from tests.support.factories import add, claimed_job, end_lease, open_runtime, patient_reaper, succeed
+from tests.support.data.factories import add, claimed_job, end_lease, open_runtime, patient_reaper, succeed
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from jobqueue.services.application import Runtime
 from jobqueue.settings import Settings
 from jobqueue.store import indexes
 from tests.faults.conftest import DATABASE
-from tests.support.factories import finished_documents
+from tests.support.data.factories import finished_documents
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:

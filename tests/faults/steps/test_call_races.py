@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from jobqueue.domain.attempts.states import State
 from jobqueue.domain.jobs.job import NewJob
-from jobqueue.domain.jobs.states import State
-from jobqueue.domain.jobs.step import Wait
+from jobqueue.domain.steps.step import Wait
 from jobqueue.domain.work.calls import NewCall
 from jobqueue.domain.work.verdict import Success, Suspension
-from tests.support.factories import add, claim, open_runtime
-from tests.support.scale import sized
+from tests.support.data.factories import add, claim, open_runtime
+from tests.support.data.scale import sized
 
 if TYPE_CHECKING:
     from jobqueue.services.application import Runtime
-    from jobqueue.services.work.attempts import ClaimedJob
+    from jobqueue.services.runs.attempts import ClaimedJob
     from jobqueue.settings import Settings
 
 RACES = sized(40, 1000)

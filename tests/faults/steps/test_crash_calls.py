@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from bson import ObjectId
 
-from jobqueue.domain.jobs.states import State
+from jobqueue.domain.attempts.states import State
 from jobqueue.processors.callbacks.callback import CallbackProcessor
 from jobqueue.processors.callbacks.handlers import Handler
-from jobqueue.services.work.reporter import JobReporter
+from jobqueue.services.runs.reporter import JobReporter
 from tests.support.crashes.crash_everywhere import Crash, Mortal, process, reaping
-from tests.support.factories import LONG_AGO, add, patient_reaper
+from tests.support.data.factories import LONG_AGO, add, patient_reaper
 
 if TYPE_CHECKING:
     from jobqueue import ActiveJob, BlockingJob
     from jobqueue.services.application import Runtime
-    from jobqueue.services.work.attempts import ClaimedJob
+    from jobqueue.services.runs.attempts import ClaimedJob
     from jobqueue.settings import Settings
     from tests.support.faults.figures import Figures
 

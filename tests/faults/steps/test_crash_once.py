@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from jobqueue.domain.jobs.states import FINAL
+from jobqueue.domain.attempts.states import FINAL
 from tests.faults.steps.test_crash_steps import let_time_pass, run
 from tests.support.crashes.crash_everywhere import Crash, Mortal, process, reaping
-from tests.support.factories import add
+from tests.support.data.factories import add
 
 if TYPE_CHECKING:
     from jobqueue import ActiveJob, BlockingJob

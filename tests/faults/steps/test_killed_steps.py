@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 import pytest
 from aiohttp import web
 
-from jobqueue.domain.jobs.states import State
+from jobqueue.domain.attempts.states import State
 from tests.acceptance.steps.served import serving
-from tests.support.factories import add, end_lease, patient_reaper
-from tests.support.scale import sized
+from tests.support.data.factories import add, end_lease, patient_reaper
+from tests.support.data.scale import sized
 from tests.support.unmeasured import environment
 from tests.support.waiting import eventually
 from tests.support.workers.step_worker import STEPS

@@ -16,18 +16,18 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from bson import ObjectId
 
+from jobqueue.domain.attempts.states import State
 from jobqueue.domain.errors import ConflictError, StaleTokenError
-from jobqueue.domain.jobs.states import State
-from jobqueue.services.work.suspending import suspend_for_signal
-from tests.support.factories import add
-from tests.support.scale import sized
+from jobqueue.services.runs.suspending import suspend_for_signal
+from tests.support.data.factories import add
+from tests.support.data.scale import sized
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from jobqueue.domain.jobs.job import Job
     from jobqueue.services.application import Runtime
-    from jobqueue.services.work.attempts import ClaimedJob
+    from jobqueue.services.runs.attempts import ClaimedJob
 
 RACES = sized(60, 1000)
 AT_ONCE = 20

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from jobqueue import JobQueue, NewJob
-from jobqueue.domain.jobs.backoff import FixedBackoff
-from jobqueue.domain.jobs.states import UNFINISHED, Outcome, State
+from jobqueue.domain.attempts.backoff import FixedBackoff
+from jobqueue.domain.attempts.states import UNFINISHED, Outcome, State
 from jobqueue.domain.search.query import JobQuery
-from tests.support.factories import patient_reaper
+from tests.support.data.factories import patient_reaper
 from tests.support.faults.journals import most_at_a_time
 from tests.support.fleet import Fleet
 from tests.support.waiting import eventually

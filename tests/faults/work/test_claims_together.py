@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from jobqueue import JobQueue, NewJob
-from jobqueue.domain.jobs.backoff import FixedBackoff
-from jobqueue.domain.jobs.states import UNFINISHED, Outcome, State
+from jobqueue.domain.attempts.backoff import FixedBackoff
+from jobqueue.domain.attempts.states import UNFINISHED, Outcome, State
 from jobqueue.services.work.several import FEWEST
 from tests.support.faults.journals import most_at_a_time, overlaps
 from tests.support.fleet import Fleet

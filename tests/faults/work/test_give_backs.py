@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import pytest
 from pymongo.errors import PyMongoError
 
+from jobqueue.domain.attempts.states import State
 from jobqueue.domain.errors import DatabaseError
-from jobqueue.domain.jobs.states import State
 from jobqueue.settings import Settings
-from tests.support.factories import add, claim, open_runtime, succeed
+from tests.support.data.factories import add, claim, open_runtime, succeed
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:

@@ -14,18 +14,18 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from jobqueue import JobQueue, NewJob
-from jobqueue.domain.jobs.backoff import FixedBackoff
-from jobqueue.domain.jobs.states import State
+from jobqueue.domain.attempts.backoff import FixedBackoff
+from jobqueue.domain.attempts.states import State
 from jobqueue.settings import Settings
 from tests.acceptance.cli.cli_process import Cli
 from tests.faults.conftest import DATABASE
 from tests.support.conformance.stage import WAYS, Stage, Way
+from tests.support.data.factories import open_runtime
+from tests.support.data.scale import sized
 from tests.support.docs.readme import blocks
-from tests.support.factories import open_runtime
 from tests.support.faults.journals import overlaps
 from tests.support.faults.proxy import Proxy
 from tests.support.fleet import Fleet
-from tests.support.scale import sized
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from jobqueue.domain.jobs.states import State
+from jobqueue.domain.attempts.states import State
 from jobqueue.services.signals.config import FRESH_SECONDS
-from tests.support.factories import add, claim, succeed
+from tests.support.data.factories import add, claim, succeed
 from tests.support.unmeasured import environment
 from tests.support.waiting import eventually
 

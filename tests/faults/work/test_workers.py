@@ -8,10 +8,10 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from jobqueue.domain.attempts.states import Outcome, State
 from jobqueue.domain.jobs.job import NewJob
-from jobqueue.domain.jobs.states import Outcome, State
 from jobqueue.domain.search.query import JobQuery
-from tests.support.scale import sized
+from tests.support.data.scale import sized
 from tests.support.unmeasured import environment
 from tests.support.waiting import eventually
 from tests.support.zygote.process import ModuleProcess

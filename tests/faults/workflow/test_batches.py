@@ -6,10 +6,10 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from jobqueue import JobQueue, Member, NewBatch, NewJob
-from jobqueue.domain.jobs.backoff import FixedBackoff
+from jobqueue.domain.attempts.backoff import FixedBackoff
 from tests.support.crashes.aftermath import documents, unfinished, work_off
+from tests.support.data.scale import sized
 from tests.support.mortals import mortals
-from tests.support.scale import sized
 
 if TYPE_CHECKING:
     from tests.support.faults.figures import Figures

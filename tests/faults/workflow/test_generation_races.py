@@ -12,8 +12,8 @@ from bson import ObjectId
 from jobqueue import Member, NewBatch, NewJob
 from jobqueue.domain.errors import WrongStateError
 from jobqueue.domain.work.verdict import Success
-from tests.support.factories import claim, fail, open_runtime, succeed
-from tests.support.scale import sized
+from tests.support.data.factories import claim, fail, open_runtime, succeed
+from tests.support.data.scale import sized
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -12,7 +12,7 @@ import pytest
 from pymongo import MongoClient
 
 from tests.acceptance.cli.cli_process import Cli, Service
-from tests.support.scale import sized
+from tests.support.data.scale import sized
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:

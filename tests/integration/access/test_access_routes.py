@@ -15,9 +15,9 @@ from jobqueue.api.app import make_app
 from jobqueue.api.route_table import ROUTES
 from jobqueue.api.work.long_poll import LONG_POLL
 from jobqueue.domain.access.access import ROLES
+from jobqueue.domain.attempts.states import State
 from jobqueue.domain.insight.audit import Actor
 from jobqueue.domain.jobs.job import NewJob
-from jobqueue.domain.jobs.states import State
 from jobqueue.services.application import Runtime
 from tests.support.waiting import eventually
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from jobqueue.api.http.route_spec import Route
     from jobqueue.api.work.long_poll import LongPoll
-    from jobqueue.services.work.attempts import ClaimedJob
+    from jobqueue.services.runs.attempts import ClaimedJob
     from jobqueue.settings import Settings
 
     Client = TestClient[web.Request, web.Application]

@@ -12,7 +12,7 @@ from jobqueue.api.app import make_app
 from jobqueue.api.route_table import ROUTES
 from jobqueue.domain.work.verdict import Success
 from jobqueue.services.application import Runtime
-from tests.support.factories import add, claim, claimed_job
+from tests.support.data.factories import add, claim, claimed_job
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

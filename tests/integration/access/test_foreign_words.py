@@ -12,20 +12,20 @@ from aiohttp.test_utils import TestClient, TestServer
 from jobqueue.api.route_table import ROUTES
 from jobqueue.dashboard.app import make_app
 from jobqueue.dashboard.table import TABLE
+from jobqueue.domain.attempts.attempt import JobError
 from jobqueue.domain.insight.audit import Actor
-from jobqueue.domain.jobs.attempt import JobError
 from jobqueue.domain.jobs.job import NewJob
 from jobqueue.services.application import Runtime
-from jobqueue.services.work.suspending import suspend_for_signal
+from jobqueue.services.runs.suspending import suspend_for_signal
 from jobqueue.store.work.workers import Registration
-from tests.support.factories import add, fail, succeed
+from tests.support.data.factories import add, fail, succeed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
     from aiohttp import web
 
-    from jobqueue.services.work.attempts import ClaimedJob
+    from jobqueue.services.runs.attempts import ClaimedJob
     from jobqueue.settings import Settings
 
     Client = TestClient[web.Request, web.Application]

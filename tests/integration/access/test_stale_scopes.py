@@ -20,9 +20,9 @@ from jobqueue.domain.workflow.batch import Member, NewBatch
 from jobqueue.services.application import Runtime
 from jobqueue.store.documents import attributes, scope_filters
 from jobqueue.store.search import filters, search
-from tests.support.external_documents import taken
-from tests.support.factories import add, claim, fail
-from tests.support.plans import explain
+from tests.support.data.external_documents import taken
+from tests.support.data.factories import add, claim, fail
+from tests.support.mongo.plans import explain
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from jobqueue.processors.webhooks.webhook import WebhookClient
 from jobqueue.services.alerts.sending import AlertSender
 from jobqueue.store.pulse import PulseStore
 from tests.integration.alerts.test_alerts import ANN, alert, boom, events, look
-from tests.support.factories import claim, open_runtime
+from tests.support.data.factories import claim, open_runtime
 from tests.unit.processors.webhook_receiver import LOOPBACK, receiving, reply
 
 if TYPE_CHECKING:

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 from unittest.mock import Mock
 
 from jobqueue.domain.alerts.alert import ALERT_QUEUE
+from jobqueue.domain.attempts.attempt import JobError
+from jobqueue.domain.attempts.states import State
 from jobqueue.domain.insight.audit import Actor
-from jobqueue.domain.jobs.attempt import JobError
 from jobqueue.domain.jobs.job import NewJob
-from jobqueue.domain.jobs.states import State
 from jobqueue.processors.webhooks.webhook import WebhookClient
 from jobqueue.services.alerts.detector import LOOK_SECONDS
 from jobqueue.services.alerts.sending import AlertLanes, AlertSender
-from tests.support.factories import add, claim, claimed_job, fail, open_runtime, set_clock
+from tests.support.data.factories import add, claim, claimed_job, fail, open_runtime, set_clock
 from tests.support.waiting import eventually
 from tests.unit.processors.webhook_receiver import LOOPBACK, SECRET, receiving, reply
 

@@ -10,7 +10,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from jobqueue.api.app import make_app
 from jobqueue.domain.alerts.alert import ALERT_QUEUE
 from jobqueue.domain.insight.audit import Actor
-from tests.support.factories import add, claimed_job, fail
+from tests.support.data.factories import add, claimed_job, fail
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

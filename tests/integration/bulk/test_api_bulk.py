@@ -10,11 +10,11 @@ from aiohttp import ClientPayloadError
 from aiohttp.test_utils import TestClient, TestServer
 
 from jobqueue.api.app import make_app
+from jobqueue.domain.attempts.attempt import JobError
+from jobqueue.domain.attempts.states import State
 from jobqueue.domain.errors import DatabaseUnavailableError
 from jobqueue.domain.insight.audit import Actor
-from jobqueue.domain.jobs.attempt import JobError
-from jobqueue.domain.jobs.states import State
-from tests.support.factories import add, claimed_job, fail, job_in, succeed
+from tests.support.data.factories import add, claimed_job, fail, job_in, succeed
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:

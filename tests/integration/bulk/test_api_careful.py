@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from jobqueue import AsyncClient
+from jobqueue.domain.attempts.attempt import JobError
+from jobqueue.domain.attempts.fingerprint import fingerprint
 from jobqueue.domain.errors import ConflictError, InvalidInputError
-from jobqueue.domain.jobs.attempt import JobError
-from jobqueue.domain.jobs.fingerprint import fingerprint
 from tests.integration.bulk.test_careful_operations import look, work
 from tests.integration.dashboard.bulk.test_operations import terms
 from tests.support.browser.html import first, words
 from tests.support.browser.visit import main_of, visitor
-from tests.support.factories import claim, claimed_job, fail, succeed
+from tests.support.data.factories import claim, claimed_job, fail, succeed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

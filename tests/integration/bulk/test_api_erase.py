@@ -10,8 +10,8 @@ from aiohttp.test_utils import TestClient, TestServer
 from jobqueue.api.app import make_app
 from tests.support.browser.html import first, words
 from tests.support.browser.visit import main_of, visitor
-from tests.support.factories import add, claim, succeed
-from tests.support.planted import META, PERSON, left_in
+from tests.support.data.factories import add, claim, succeed
+from tests.support.data.planted import META, PERSON, left_in
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

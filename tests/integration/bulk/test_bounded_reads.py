@@ -14,9 +14,9 @@ from jobqueue.domain.jobs import json_form
 from jobqueue.domain.jobs.job import NewJob
 from jobqueue.domain.jobs.late import LateJob
 from jobqueue.processors.callbacks.callback import ActiveJob, BlockingJob
-from jobqueue.services.work.reporter import JobReporter
+from jobqueue.services.runs.reporter import JobReporter
 from jobqueue.services.workflow.idempotency import KeyedRequest
-from tests.support.factories import add, claimed_job
+from tests.support.data.factories import add, claimed_job
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from bson import ObjectId
 
+from jobqueue.domain.attempts.states import State
 from jobqueue.domain.bulk.operation import Action, Stage
 from jobqueue.domain.bulk.rules import Results, Rules, Why
 from jobqueue.domain.errors import ConflictError, InvalidInputError
-from jobqueue.domain.jobs.states import State
 from jobqueue.store.mongo.clock import EPOCH
 from tests.integration.bulk.test_operations import ANN, insert_failed, new, requeues, states
-from tests.support.driver_commands import SentCommands
-from tests.support.factories import claim, fail, job_in, open_runtime, succeed
+from tests.support.data.factories import claim, fail, job_in, open_runtime, succeed
+from tests.support.mongo.driver_commands import SentCommands
 
 if TYPE_CHECKING:
     from jobqueue.domain.bulk.operation import Operation

@@ -10,17 +10,17 @@ import pytest
 from bson import ObjectId
 
 from jobqueue.domain.alerts.alert import ALERT_QUEUE
+from jobqueue.domain.attempts.attempt import JobError
+from jobqueue.domain.attempts.states import State
 from jobqueue.domain.bulk.operation import Action, NewOperation
 from jobqueue.domain.bulk.rules import Rules
 from jobqueue.domain.errors import ConflictError
-from jobqueue.domain.jobs.attempt import JobError
-from jobqueue.domain.jobs.states import State
 from jobqueue.domain.work.verdict import Failure, Success
 from jobqueue.services.alerts.sending import AlertSender
 from tests.integration.alerts.test_alerts import alert, look
 from tests.integration.bulk.test_careful_operations import look as carry
-from tests.support.factories import claim, job_in
-from tests.support.planted import BY, META, PERSON, document, erase, left_in, plant, running, settle
+from tests.support.data.factories import claim, job_in
+from tests.support.data.planted import BY, META, PERSON, document, erase, left_in, plant, running, settle
 
 if TYPE_CHECKING:
     from jobqueue.services.application import Runtime

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from jobqueue.domain.attempts.states import State
 from jobqueue.domain.bulk.operation import Action, NewOperation, Stage
 from jobqueue.domain.errors import ConflictError
 from jobqueue.domain.jobs.job import NewJob
-from jobqueue.domain.jobs.states import State
 from jobqueue.domain.schedules.cron import Every
 from jobqueue.domain.schedules.schedule import Schedule
-from tests.support.factories import add, claim, succeed
-from tests.support.planted import (
+from tests.support.data.factories import add, claim, succeed
+from tests.support.data.planted import (
     BY,
     MARK,
     META,

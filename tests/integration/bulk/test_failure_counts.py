@@ -10,16 +10,16 @@ import pytest
 from bson import ObjectId
 
 from jobqueue.domain.access.access import Scope
+from jobqueue.domain.attempts.attempt import JobError
+from jobqueue.domain.attempts.fingerprint import fingerprint
+from jobqueue.domain.attempts.states import State
 from jobqueue.domain.errors import InvalidInputError
-from jobqueue.domain.jobs.attempt import JobError
-from jobqueue.domain.jobs.fingerprint import fingerprint
-from jobqueue.domain.jobs.states import State
 from jobqueue.domain.work.failure import BY_COUNT, BY_LAST, FailureQuery
 from jobqueue.services.insight import count_keeper
 from jobqueue.services.insight.count_keeper import FailureCountKeeper
 from jobqueue.store.bulk import failure_counts, failures
 from jobqueue.store.bulk.failure_counts import FailureCountStore
-from tests.support.factories import claimed_job, fail, open_runtime
+from tests.support.data.factories import claimed_job, fail, open_runtime
 
 if TYPE_CHECKING:
     from jobqueue.domain.work.failure import FailureGroup

@@ -12,16 +12,26 @@ from bson import ObjectId
 
 from jobqueue.api.bulk.schemas import FailureResponse
 from jobqueue.domain.access.access import Scope
+from jobqueue.domain.attempts.attempt import JobError
+from jobqueue.domain.attempts.fingerprint import fingerprint
+from jobqueue.domain.attempts.states import State
 from jobqueue.domain.errors import InvalidInputError, NotFoundError
 from jobqueue.domain.insight.audit import Actor
-from jobqueue.domain.jobs.attempt import JobError
-from jobqueue.domain.jobs.fingerprint import fingerprint
-from jobqueue.domain.jobs.states import State
 from jobqueue.domain.work.failure import BY_LAST, FailureQuery
 from jobqueue.store.bulk import failure_statements, failures
 from jobqueue.store.documents import scope_filters
-from tests.support.factories import add, claim, claimed_job, die, document, end_lease, fail, patient_reaper, retry_now
-from tests.support.plans import stages
+from tests.support.data.factories import (
+    add,
+    claim,
+    claimed_job,
+    die,
+    document,
+    end_lease,
+    fail,
+    patient_reaper,
+    retry_now,
+)
+from tests.support.mongo.plans import stages
 
 if TYPE_CHECKING:
     from jobqueue.domain.work.failure import FailureGroup

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from bson import ObjectId
 
+from jobqueue.domain.attempts.states import State
 from jobqueue.domain.bulk.operation import Action, Stage
 from jobqueue.domain.errors import DatabaseUnavailableError, WrongStateError
-from jobqueue.domain.jobs.states import State
 from jobqueue.services.bulk import operations
 from jobqueue.store.bulk import operations as store
 from jobqueue.store.documents import queue_statements
 from tests.integration.bulk.test_operations import ANN, carry_out, insert_failed, new, states
-from tests.support.factories import add, document, job_in, open_runtime
+from tests.support.data.factories import add, document, job_in, open_runtime
 
 if TYPE_CHECKING:
     from collections.abc import Callable

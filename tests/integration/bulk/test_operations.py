@@ -11,17 +11,17 @@ import pytest
 from bson import ObjectId
 
 from jobqueue.domain.access.access import Scope
+from jobqueue.domain.attempts.fingerprint import fingerprint
+from jobqueue.domain.attempts.states import State
 from jobqueue.domain.bulk.operation import Action, NewOperation, Operation, Stage
 from jobqueue.domain.errors import ConflictError, DatabaseUnavailableError, InvalidInputError, NotFoundError
 from jobqueue.domain.insight.audit import Actor
-from jobqueue.domain.jobs.fingerprint import fingerprint
-from jobqueue.domain.jobs.states import State
 from jobqueue.services.bulk import operations
 from jobqueue.services.jobs.job_changes import requeue_changes
 from jobqueue.store.bulk import operation_statements, selection
 from jobqueue.store.bulk import operations as store
-from tests.support.factories import ERROR, add, claim, fail, finished_documents, job_in, open_runtime
-from tests.support.plans import explain
+from tests.support.data.factories import ERROR, add, claim, fail, finished_documents, job_in, open_runtime
+from tests.support.mongo.plans import explain
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:

@@ -18,8 +18,8 @@ from jobqueue import (
     State,
     WrongStateError,
 )
-from jobqueue.domain.jobs.states import Outcome
-from tests.support.factories import claim, fail
+from jobqueue.domain.attempts.states import Outcome
+from tests.support.data.factories import claim, fail
 from tests.support.http.bad_proxy import FAULTS, BadProxy
 from tests.support.http.in_threads import in_thread
 

@@ -30,8 +30,8 @@ from jobqueue import (
 )
 from jobqueue.api.app import make_app
 from jobqueue.domain.insight.audit import Actor
+from tests.support.data.factories import claim, fail, succeed
 from tests.support.docs.readme import ROOT
-from tests.support.factories import claim, fail, succeed
 from tests.support.faults.proxy import Proxy
 from tests.support.http.in_threads import in_thread
 from tests.support.waiting import eventually

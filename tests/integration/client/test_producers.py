@@ -28,7 +28,7 @@ from jobqueue import (
 from jobqueue.api.app import make_app
 from jobqueue.domain.errors import UnfinishedJobsError
 from jobqueue.domain.jobs import json_form
-from tests.support.factories import claim, fail, succeed
+from tests.support.data.factories import claim, fail, succeed
 from tests.support.http.in_threads import InThreads
 
 if TYPE_CHECKING:

@@ -26,8 +26,8 @@ from jobqueue import (
 )
 from jobqueue.domain.errors import JobCancelledError
 from jobqueue.domain.work.verdict import Failure
+from tests.support.data.factories import ERROR
 from tests.support.docs.readme import ROOT
-from tests.support.factories import ERROR
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:

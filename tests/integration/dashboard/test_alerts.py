@@ -8,11 +8,11 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from jobqueue.dashboard.app import make_app
 from jobqueue.domain.alerts.alert import ALERT_QUEUE
+from jobqueue.domain.attempts.attempt import JobError
 from jobqueue.domain.insight.audit import Actor
-from jobqueue.domain.jobs.attempt import JobError
 from tests.support.browser.html import first, parsed, words
 from tests.support.browser.night import TURNED
-from tests.support.factories import add, claim, claimed_job, die, fail
+from tests.support.data.factories import add, claim, claimed_job, die, fail
 
 if TYPE_CHECKING:
     from aiohttp import web

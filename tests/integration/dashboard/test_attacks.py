@@ -23,7 +23,7 @@ from jobqueue.domain.insight.audit import Actor
 from jobqueue.services.application import Runtime
 from jobqueue.store.mongo.driver import AutoReconnect
 from tests.support.browser.html import parsed, words
-from tests.support.factories import add
+from tests.support.data.factories import add
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -12,14 +12,14 @@ import pytest
 from bson import Binary, Code, DatetimeMS, Decimal128, Int64, MaxKey, ObjectId, Regex, Timestamp
 from pymongo.errors import DuplicateKeyError
 
+from jobqueue.domain.attempts.backoff import DEFAULT, FixedBackoff
+from jobqueue.domain.attempts.states import State
 from jobqueue.domain.jobs import json_form
-from jobqueue.domain.jobs.backoff import DEFAULT, FixedBackoff
 from jobqueue.domain.jobs.job import NewJob
-from jobqueue.domain.jobs.states import State
 from jobqueue.domain.search.query import JobQuery
+from tests.support.data.external_documents import adopt_all, insert, others_go_on, taken
+from tests.support.data.factories import add, claim, document, fail, succeed
 from tests.support.docs.readme import TEXT
-from tests.support.external_documents import adopt_all, insert, others_go_on, taken
-from tests.support.factories import add, claim, document, fail, succeed
 
 if TYPE_CHECKING:
     from jobqueue.services.application import Runtime

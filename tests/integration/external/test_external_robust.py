@@ -15,15 +15,24 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pymongo.errors import WriteError
 
+from jobqueue.domain.attempts.states import UNFINISHED, State
 from jobqueue.domain.jobs import json_form
-from jobqueue.domain.jobs.states import UNFINISHED, State
 from jobqueue.domain.search.query import JobQuery
 from jobqueue.services import application as runtimes
 from jobqueue.store import indexes
 from jobqueue.store.documents import external_statements
-from tests.support.external_documents import adopt_all, insert, others_go_on, taken
-from tests.support.factories import LONG_AGO, add, claim, claimed_job, end_lease, open_runtime, patient_reaper, succeed
-from tests.support.plans import explain
+from tests.support.data.external_documents import adopt_all, insert, others_go_on, taken
+from tests.support.data.factories import (
+    LONG_AGO,
+    add,
+    claim,
+    claimed_job,
+    end_lease,
+    open_runtime,
+    patient_reaper,
+    succeed,
+)
+from tests.support.mongo.plans import explain
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from bson import ObjectId
 
+from jobqueue.domain.attempts.states import State
 from jobqueue.domain.jobs.job import NewJob
-from jobqueue.domain.jobs.states import State
 from jobqueue.domain.search.query import JobQuery
-from tests.support.factories import LONG_AGO, add, claim, claimed_job, end_lease, patient_reaper, succeed
+from tests.support.data.factories import LONG_AGO, add, claim, claimed_job, end_lease, patient_reaper, succeed
 
 if TYPE_CHECKING:
     from jobqueue.domain.jobs.job import Job

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from bson import Int64
 
+from jobqueue.domain.attempts.states import FINAL, State
 from jobqueue.domain.jobs.job import NewJob
-from jobqueue.domain.jobs.states import FINAL, State
 from jobqueue.services import application
 from jobqueue.services.alerts import detector
 from jobqueue.services.work.loops import Loop
-from tests.support.external_documents import insert, others_go_on
-from tests.support.factories import LONG_AGO, document, job_in
+from tests.support.data.external_documents import insert, others_go_on
+from tests.support.data.factories import LONG_AGO, document, job_in
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from jobqueue.domain.bulk.operation import Action, Stage
 from jobqueue.domain.insight.audit import PYTHON
 from jobqueue.store.bulk.operation_documents import UNREADABLE
 from jobqueue.store.mongo.driver import WriteError
-from tests.support import night
-from tests.support.factories import claim
+from tests.support.data import night
+from tests.support.data.factories import claim
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

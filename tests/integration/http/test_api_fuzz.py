@@ -18,7 +18,7 @@ from jobqueue.api.http.connection import Runner
 from jobqueue.domain.insight.audit import Actor
 from jobqueue.domain.jobs.job import NewJob
 from jobqueue.domain.workflow.batch import Member, NewBatch
-from tests.support.factories import add, claim
+from tests.support.data.factories import add, claim
 from tests.support.http.fuzz import Attempt, attempts
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from jobqueue.api.app import make_app
 from jobqueue.api.route_table import ROUTES
 from jobqueue.domain.jobs.job import NewJob
 from jobqueue.domain.search.query import JobQuery
-from tests.support.factories import add, claimed_job, fail, succeed
+from tests.support.data.factories import add, claimed_job, fail, succeed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

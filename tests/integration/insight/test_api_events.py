@@ -16,7 +16,7 @@ from jobqueue.api.insight import events as api
 from jobqueue.domain.jobs.job import NewJob
 from jobqueue.services.insight import events
 from jobqueue.services.jobs import watch
-from tests.support.factories import add, claim, claimed_job, retry, succeed
+from tests.support.data.factories import add, claim, claimed_job, retry, succeed
 from tests.support.http.sse import Source
 from tests.support.waiting import eventually
 

@@ -13,12 +13,12 @@ from click.testing import CliRunner
 from jobqueue.api.app import make_app
 from jobqueue.cli.main import cli
 from jobqueue.domain.access.access import Scope
-from jobqueue.domain.jobs.states import FINAL
+from jobqueue.domain.attempts.states import FINAL
 from jobqueue.services.insight.job_counts import JobCounts
 from jobqueue.services.insight.stats import StatsRequest
 from jobqueue.store.documents.queue_statements import count_by_queue
-from tests.support.factories import add, claimed_job, die, fail, finished_documents, succeed
-from tests.support.plans import stages
+from tests.support.data.factories import add, claimed_job, die, fail, finished_documents, succeed
+from tests.support.mongo.plans import stages
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -15,7 +15,7 @@ from jobqueue.domain.schedules.cron import Every
 from jobqueue.domain.schedules.schedule import Schedule
 from jobqueue.store.insight.audit_outbox import AuditOutbox
 from jobqueue.store.insight.audit_statements import MOST_ENTRIES
-from tests.support.factories import open_runtime
+from tests.support.data.factories import open_runtime
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:

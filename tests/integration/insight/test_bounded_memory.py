@@ -17,7 +17,7 @@ from jobqueue.services.signals.notifier import Wakeup
 from jobqueue.services.work.lanes import Lane
 from jobqueue.store.work import claim_cursor
 from jobqueue.store.work.claim_cursor import ClaimCursor, ClaimCursors
-from tests.support.factories import add, claim, open_runtime
+from tests.support.data.factories import add, claim, open_runtime
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:

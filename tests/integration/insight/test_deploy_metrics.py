@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 import yaml
 from prometheus_client import parser as untyped
 
+from tests.support.data.factories import add, claimed_job, succeed
 from tests.support.docs.readme import ROOT
-from tests.support.factories import add, claimed_job, succeed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,19 +11,19 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from jobqueue.domain.access.access import Scope
+from jobqueue.domain.attempts.attempt import JobError
+from jobqueue.domain.attempts.states import State
 from jobqueue.domain.errors import DatabaseUnavailableError, InvalidInputError
 from jobqueue.domain.insight.event import EventFilter, Gap, JobEvent, check_position
-from jobqueue.domain.jobs.attempt import JobError
 from jobqueue.domain.jobs.job import NewJob
-from jobqueue.domain.jobs.states import State
-from jobqueue.domain.jobs.step import Wait
+from jobqueue.domain.steps.step import Wait
 from jobqueue.domain.work.verdict import Success, Suspension
 from jobqueue.domain.workflow.batch import Member, NewBatch
 from jobqueue.services.insight import events as module
 from jobqueue.services.insight.events import Events, KeepAlive, TooManyReadersError
 from jobqueue.store.insight.job_stream import HistoryLostError, JobStream, StreamStep
-from tests.support.factories import add, claim, claimed_job, fail, retry_now, succeed
-from tests.support.pasts import seeded
+from tests.support.data.factories import add, claim, claimed_job, fail, retry_now, succeed
+from tests.support.older.pasts import seeded
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from jobqueue.domain.errors import DatabaseUnavailableError
 from jobqueue.services.insight import metrics
 from jobqueue.services.insight.job_counts import JobCounts
 from jobqueue.services.insight.metrics import OTHERS, Metrics
-from tests.support.factories import add, claimed_job, end_lease, fail, patient_reaper, retry, succeed
+from tests.support.data.factories import add, claimed_job, end_lease, fail, patient_reaper, retry, succeed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

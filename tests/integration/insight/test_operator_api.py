@@ -10,11 +10,11 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from jobqueue import Member, NewBatch, NewJob
 from jobqueue.api.app import make_app
+from jobqueue.domain.attempts.attempt import JobError
 from jobqueue.domain.insight.audit import Actor, AuditQuery
-from jobqueue.domain.jobs.attempt import JobError
 from jobqueue.domain.schedules.cron import Every
 from jobqueue.domain.schedules.schedule import Schedule
-from tests.support.factories import add, claim, claimed_job, fail
+from tests.support.data.factories import add, claim, claimed_job, fail
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -13,8 +13,8 @@ from jobqueue.services.insight.stats import WINDOWS, Stats, StatsRequest
 from jobqueue.store.insight.rollups import HOUR, MINUTE, RollupStore, hour_of, minute_of, present_hour
 from jobqueue.store.mongo.turns import Turn
 from tests.integration.insight.test_rollups import NOW, check_window, pasts
-from tests.support.factories import open_runtime
-from tests.support.pasts import FixedClock, count, past, seeded
+from tests.support.data.factories import open_runtime
+from tests.support.older.pasts import FixedClock, count, past, seeded
 
 if TYPE_CHECKING:
     import pytest

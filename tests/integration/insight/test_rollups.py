@@ -11,17 +11,17 @@ import pytest
 from bson import ObjectId
 
 from jobqueue.domain.access.access import EVERYTHING
+from jobqueue.domain.attempts.attempt import JobError
+from jobqueue.domain.attempts.states import State
 from jobqueue.domain.insight.activity import Activity, Tally, total
 from jobqueue.domain.insight.histogram import RELATIVE_ERROR
-from jobqueue.domain.jobs.attempt import JobError
 from jobqueue.domain.jobs.job import NewJob
-from jobqueue.domain.jobs.states import State
 from jobqueue.domain.work.verdict import Success
 from jobqueue.services.insight.rollups import RollupWriter
 from jobqueue.services.insight.stats import WINDOWS, Stats, StatsRequest
 from jobqueue.store.insight import activity_statements, rollups
 from jobqueue.store.insight.rollups import HOUR, MINUTE, RollupStore, minute_of
-from tests.support.factories import (
+from tests.support.data.factories import (
     LONG_AGO,
     add,
     claim,
@@ -33,8 +33,8 @@ from tests.support.factories import (
     retry_now,
     succeed,
 )
-from tests.support.pasts import FixedClock, count, nearest_rank, outcomes, past, seeded, times
-from tests.support.plans import explain
+from tests.support.mongo.plans import explain
+from tests.support.older.pasts import FixedClock, count, nearest_rank, outcomes, past, seeded, times
 
 if TYPE_CHECKING:
     import random

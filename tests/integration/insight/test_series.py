@@ -12,7 +12,7 @@ from jobqueue.api.app import make_app
 from jobqueue.domain.insight.audit import Actor
 from jobqueue.domain.jobs.json_form import date
 from jobqueue.store.insight.rollups import hour_of, minute_of
-from tests.support.factories import claimed_job, fail, succeed
+from tests.support.data.factories import claimed_job, fail, succeed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

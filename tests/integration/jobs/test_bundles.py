@@ -11,14 +11,14 @@ from bson import ObjectId
 
 from jobqueue import AsyncClient
 from jobqueue.api.app import make_app
+from jobqueue.domain.attempts.attempt import JobError
+from jobqueue.domain.attempts.fingerprint import fingerprint
 from jobqueue.domain.errors import InvalidInputError
 from jobqueue.domain.insight.audit import Actor
-from jobqueue.domain.jobs.attempt import JobError
-from jobqueue.domain.jobs.fingerprint import fingerprint
 from jobqueue.domain.jobs.job import NewJob
 from jobqueue.domain.work.bundle import Bundle
 from jobqueue.services import bundles
-from tests.support.factories import claim, fail, open_runtime, succeed
+from tests.support.data.factories import claim, fail, open_runtime, succeed
 
 if TYPE_CHECKING:
     from jobqueue.settings import Settings

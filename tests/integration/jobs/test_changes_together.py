@@ -10,16 +10,16 @@ from motor.motor_asyncio import AsyncIOMotorCollection
 from pymongo import UpdateMany
 from pymongo.errors import AutoReconnect
 
+from jobqueue.domain.attempts.attempt import JobError
+from jobqueue.domain.attempts.states import Outcome, State
 from jobqueue.domain.jobs import transitions
-from jobqueue.domain.jobs.attempt import JobError
 from jobqueue.domain.jobs.job import NewJob
-from jobqueue.domain.jobs.states import Outcome, State
 from jobqueue.services.work.lost_runs import reaped
-from tests.support.factories import add, claim, claimed_job, end_lease, fail, patient_reaper
+from tests.support.data.factories import add, claim, claimed_job, end_lease, fail, patient_reaper
 
 if TYPE_CHECKING:
     from jobqueue.services.application import Runtime
-    from jobqueue.services.work.attempts import ClaimedJob
+    from jobqueue.services.runs.attempts import ClaimedJob
     from jobqueue.store.jobs.transitions import AppliedTransition
 
 WHY = JobError(kind="killed", message="by me")

@@ -14,8 +14,8 @@ from jobqueue.domain.jobs.job import NewJob
 from jobqueue.services.jobs.edits import EditFollower
 from jobqueue.store.documents import attributes
 from jobqueue.store.edits import edits
-from tests.support.external_documents import adopt_all, insert
-from tests.support.factories import add, document, open_runtime
+from tests.support.data.external_documents import adopt_all, insert
+from tests.support.data.factories import add, document, open_runtime
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import pytest
 from bson import json_util
 from pymongo import MongoClient
 
-from jobqueue.domain.jobs.states import State
+from jobqueue.domain.attempts.states import State
 from jobqueue.domain.search import fields, filters, pipelines, values
 from jobqueue.domain.search.query import JobQuery
 from jobqueue.domain.search.search import Search, search
@@ -24,7 +24,7 @@ from jobqueue.store.mongo.database import Database
 from jobqueue.store.search import aggregates
 from jobqueue.store.search import search as store
 from tests.support.docs.readme import ROOT, names, table
-from tests.support.plans import explain, listing, stages
+from tests.support.mongo.plans import explain, listing, stages
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -41,7 +41,8 @@ CALL: Final = re.compile(r"db\.(\w+)\.(find|aggregate)\((.*?)\)((?:\.(?:sort|lim
 def history(mongo_url: str) -> Iterator[str]:
     """Give the name of a database with a long history."""
     name = f"test_{secrets.token_hex(6)}"
-    words = [sys.executable, "scripts/generate.py", "--mongo-url", mongo_url, "--db", name, "--jobs", str(COUNT)]
+    program = "scripts/programs/generate.py"
+    words = [sys.executable, program, "--mongo-url", mongo_url, "--db", name, "--jobs", str(COUNT)]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True, timeout=100)
     assert json.loads(done.stdout)["jobs"] == COUNT
     yield name

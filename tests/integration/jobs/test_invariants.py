@@ -16,22 +16,22 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 
+from jobqueue.domain.attempts.backoff import FixedBackoff
+from jobqueue.domain.attempts.states import FINAL, UNFINISHED, Outcome, State
 from jobqueue.domain.errors import ConflictError, NotFoundError, StaleTokenError, WrongStateError
-from jobqueue.domain.jobs.backoff import FixedBackoff
 from jobqueue.domain.jobs.job import NewJob
-from jobqueue.domain.jobs.states import FINAL, UNFINISHED, Outcome, State
 from jobqueue.domain.work.verdict import Death, Failure, RunAgain, Success
 from jobqueue.services.application import Runtime
 from jobqueue.services.work.loops import Promoter
 from jobqueue.store.documents import statements
 from jobqueue.store.documents.documents import child_id
-from tests.support.factories import ERROR, end_lease, open_runtime, patient_reaper, set_clock
-from tests.support.scale import sized
+from tests.support.data.factories import ERROR, end_lease, open_runtime, patient_reaper, set_clock
+from tests.support.data.scale import sized
 
 if TYPE_CHECKING:
     from jobqueue.domain.jobs.job import Job
     from jobqueue.domain.work.verdict import Verdict
-    from jobqueue.services.work.attempts import ClaimedJob
+    from jobqueue.services.runs.attempts import ClaimedJob
     from jobqueue.settings import Settings
 
 # Far ahead: what expires by this clock must not be deleted by the server's.

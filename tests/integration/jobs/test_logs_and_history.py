@@ -8,15 +8,15 @@ import bson
 import pytest
 from bson import ObjectId
 
+from jobqueue.domain.attempts.attempt import LONGEST_MESSAGE, LONGEST_TRACE, JobError
+from jobqueue.domain.attempts.states import Outcome, State
 from jobqueue.domain.errors import StaleTokenError, TooLargeError
-from jobqueue.domain.jobs.attempt import LONGEST_MESSAGE, LONGEST_TRACE, JobError
 from jobqueue.domain.jobs.job import INLINE_LOGS, LONGEST_LINE, NewJob
-from jobqueue.domain.jobs.payload import MOST_DATA, MOST_RESULT, check
-from jobqueue.domain.jobs.states import Outcome, State
 from jobqueue.domain.search.query import JobQuery
+from jobqueue.domain.values.payload import MOST_DATA, MOST_RESULT, check
 from jobqueue.store.jobs.jobs import FULL_BYTES, MOST_CHILDREN
 from jobqueue.store.work.claims import MOST_HISTORY
-from tests.support.factories import add, claim, claimed_job, document, fail, retry_now, succeed
+from tests.support.data.factories import add, claim, claimed_job, document, fail, retry_now, succeed
 
 if TYPE_CHECKING:
     from jobqueue.domain.jobs.job import Job

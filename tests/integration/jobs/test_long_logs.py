@@ -11,16 +11,16 @@ import pytest
 from bson import ObjectId
 
 from jobqueue.domain.access.access import EVERYTHING
+from jobqueue.domain.attempts.states import State
 from jobqueue.domain.jobs.job import INLINE_LOGS
-from jobqueue.domain.jobs.states import State
 from jobqueue.domain.work.logs import LOOKED_THROUGH, LogQuery
 from jobqueue.services.signals import log_signals as log_services
 from jobqueue.services.signals.log_signals import TooManyFollowingError
 from jobqueue.store.documents import statements
 from jobqueue.store.jobs import logs
 from jobqueue.store.mongo.clock import SERVER_NOW
-from tests.support.factories import claim, claimed_job, document, fail, succeed
-from tests.support.plans import explain
+from tests.support.data.factories import claim, claimed_job, document, fail, succeed
+from tests.support.mongo.plans import explain
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from jobqueue.domain.work.logs import LogPage
     from jobqueue.services.application import Runtime
-    from jobqueue.services.work.attempts import ClaimedJob
+    from jobqueue.services.runs.attempts import ClaimedJob
 
 LINES = 100_000
 AT_ONCE = 1000

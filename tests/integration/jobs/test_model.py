@@ -18,15 +18,15 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from jobqueue.domain.attempts.backoff import FixedBackoff
+from jobqueue.domain.attempts.states import FINAL, Outcome, State
 from jobqueue.domain.errors import ConflictError
-from jobqueue.domain.jobs.backoff import FixedBackoff
 from jobqueue.domain.jobs.job import NewJob
-from jobqueue.domain.jobs.states import FINAL, Outcome, State
 from jobqueue.domain.limits.limits import Rate
 from jobqueue.domain.workflow.batch import Member, NewBatch
 from jobqueue.services.application import Runtime
 from tests.integration.jobs.test_invariants import LEASE, MOST_RETRIES, VERDICTS, Modelled, Twin
-from tests.support.scale import sized
+from tests.support.data.scale import sized
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:

@@ -9,13 +9,13 @@ from bson import ObjectId
 
 from jobqueue import Member, NewBatch, NewJob
 from jobqueue.api.jobs.schemas import WhyResponse
-from jobqueue.domain.jobs.states import State
+from jobqueue.domain.attempts.states import State
 from jobqueue.domain.work.results import Results
 from jobqueue.domain.work.verdict import Success
 from jobqueue.services.jobs.retention import UnreadJobs
 from jobqueue.store.jobs import readers
-from tests.support.factories import ERROR, add, claim, claimed_job, die, document, fail, open_runtime, succeed
-from tests.support.plans import explain
+from tests.support.data.factories import ERROR, add, claim, claimed_job, die, document, fail, open_runtime, succeed
+from tests.support.mongo.plans import explain
 
 if TYPE_CHECKING:
     import pytest

@@ -11,7 +11,7 @@ from jobqueue.domain.jobs.job import NewJob
 from jobqueue.domain.work.results import Results
 from jobqueue.domain.workflow.batch import Member, NewBatch
 from jobqueue.services.jobs.retention import UnreadJobs
-from tests.support.factories import add, claim, document, fail, succeed
+from tests.support.data.factories import add, claim, document, fail, succeed
 
 if TYPE_CHECKING:
     from jobqueue.domain.jobs.job import Job

@@ -13,16 +13,16 @@ from aiohttp.test_utils import TestClient, TestServer
 from bson import ObjectId
 
 from jobqueue.api.app import make_app
+from jobqueue.domain.attempts.states import FINAL, State
 from jobqueue.domain.errors import NotFoundError
 from jobqueue.domain.jobs import json_form, transitions
 from jobqueue.domain.jobs.job import INLINE_LOGS, NewJob
-from jobqueue.domain.jobs.states import FINAL, State
 from jobqueue.domain.limits.limits import Breaker, Rate
 from jobqueue.services.jobs.retention import Pruner
 from jobqueue.store.documents import queue_statements
 from jobqueue.store.limits.limits import AttemptEnd
 from jobqueue.store.mongo.clock import SERVER_NOW
-from tests.support.factories import (
+from tests.support.data.factories import (
     LONG_AGO,
     add,
     claim,

@@ -12,12 +12,12 @@ from bson import ObjectId
 from jobqueue import Member, NewBatch, NewJob
 from jobqueue.api.app import make_app
 from jobqueue.domain.access.access import Scope
+from jobqueue.domain.attempts.states import State
 from jobqueue.domain.errors import InvalidInputError, NotFoundError
 from jobqueue.domain.insight.audit import Actor
 from jobqueue.domain.jobs.short_ids import ShortId, only
-from jobqueue.domain.jobs.states import State
 from jobqueue.store.search.short_ids import ShortIdStore, tails
-from tests.support.plans import stages
+from tests.support.mongo.plans import stages
 
 if TYPE_CHECKING:
     from jobqueue.services.application import Runtime

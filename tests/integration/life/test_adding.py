@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from motor.motor_asyncio import AsyncIOMotorClient
 
+from jobqueue.domain.attempts.states import State
 from jobqueue.domain.errors import InvalidInputError, KeyConflictError
 from jobqueue.domain.jobs.job import Job, NewJob
-from jobqueue.domain.jobs.states import State
-from tests.support.factories import add, claim, die, fail, job_in, open_runtime, succeed
+from tests.support.data.factories import add, claim, die, fail, job_in, open_runtime, succeed
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:

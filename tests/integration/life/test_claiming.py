@@ -6,9 +6,9 @@ import asyncio
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from jobqueue.domain.attempts.states import State
 from jobqueue.domain.jobs.job import NewJob
-from jobqueue.domain.jobs.states import State
-from tests.support.factories import add, claim, claimed_job, open_runtime, succeed
+from tests.support.data.factories import add, claim, claimed_job, open_runtime, succeed
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:

@@ -10,18 +10,18 @@ import pytest
 from bson import ObjectId
 
 from jobqueue import Retry
+from jobqueue.domain.attempts.states import Outcome, State
 from jobqueue.domain.errors import StaleTokenError
 from jobqueue.domain.jobs.job import NewJob
-from jobqueue.domain.jobs.states import Outcome, State
 from jobqueue.domain.work.failure import FailureQuery
 from jobqueue.domain.work.verdict import RunAgain
-from tests.support.factories import ERROR, add, claim, document, retry, set_clock
+from tests.support.data.factories import ERROR, add, claim, document, retry, set_clock
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from jobqueue import Job, JobQueue
     from jobqueue.services.application import Runtime
-    from jobqueue.services.work.attempts import ClaimedJob
+    from jobqueue.services.runs.attempts import ClaimedJob
 
 START: Final = datetime(2100, 1, 1, tzinfo=UTC)
 MOST: Final = 5

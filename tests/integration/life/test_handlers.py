@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from jobqueue import Die, JobQueue, Retry
+from jobqueue.domain.attempts.states import FINAL, Outcome, State
 from jobqueue.domain.errors import InvalidInputError, JobCancelledError
 from jobqueue.domain.jobs.job import NewJob
-from jobqueue.domain.jobs.states import FINAL, Outcome, State
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from jobqueue.domain.attempts.states import State
 from jobqueue.domain.jobs.job import NewJob
-from jobqueue.domain.jobs.states import State
 from jobqueue.domain.queues.queue import QueueConfig
 from jobqueue.domain.search.query import JobQuery
 from jobqueue.store.documents import documents
 from jobqueue.store.mongo.database import new_id
 from jobqueue.store.search.search import MOST_BYTES
-from tests.support.factories import add
+from tests.support.data.factories import add
 
 if TYPE_CHECKING:
     from jobqueue.services.application import Runtime

@@ -10,14 +10,14 @@ import pytest
 
 from jobqueue.domain.errors import InvalidInputError, JobCancelledError, NotFoundError
 from jobqueue.domain.jobs.job import INLINE_LOGS, LONGEST_LINE
-from jobqueue.services.work.reporter import JobReporter
-from tests.support.factories import add, claim, claimed_job, document, fail, succeed
+from jobqueue.services.runs.reporter import JobReporter
+from tests.support.data.factories import add, claim, claimed_job, document, fail, succeed
 
 if TYPE_CHECKING:
-    from jobqueue.domain.jobs.attempt import LogLine
+    from jobqueue.domain.attempts.attempt import LogLine
     from jobqueue.domain.jobs.job import Job
     from jobqueue.services.application import Runtime
-    from jobqueue.services.work.attempts import ClaimedJob
+    from jobqueue.services.runs.attempts import ClaimedJob
 
 
 async def write(runtime: Runtime, claimed: ClaimedJob, *lines: str, level: str | None = None) -> None:

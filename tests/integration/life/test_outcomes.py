@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from jobqueue.domain.attempts.attempt import JobError
+from jobqueue.domain.attempts.states import Outcome, State
 from jobqueue.domain.errors import NotFoundError, StaleTokenError
-from jobqueue.domain.jobs.attempt import JobError
-from jobqueue.domain.jobs.states import Outcome, State
 from jobqueue.domain.work.verdict import Death, Failure, RunAgain, Success
-from tests.support.factories import (
+from tests.support.data.factories import (
     ERROR,
     add,
     claim,

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 from bson import ObjectId
 
+from jobqueue.domain.attempts.attempt import JobError
+from jobqueue.domain.attempts.states import Outcome, State
 from jobqueue.domain.errors import (
     InvalidInputError,
     KeyConflictError,
@@ -17,10 +19,8 @@ from jobqueue.domain.errors import (
     TooLargeError,
     WrongStateError,
 )
-from jobqueue.domain.jobs.attempt import JobError
-from jobqueue.domain.jobs.states import Outcome, State
 from jobqueue.domain.search.query import JobQuery
-from tests.support.factories import add, claim, claimed_job, document, fail, job_in, retry, succeed
+from tests.support.data.factories import add, claim, claimed_job, document, fail, job_in, retry, succeed
 
 if TYPE_CHECKING:
     from jobqueue.services.application import Runtime

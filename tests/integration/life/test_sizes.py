@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from bson import BSON, ObjectId
 
+from jobqueue.domain.attempts.attempt import LONGEST_TRACE, JobError
+from jobqueue.domain.attempts.states import Outcome, State
 from jobqueue.domain.errors import InvalidInputError, TooLargeError
-from jobqueue.domain.jobs.attempt import LONGEST_TRACE, JobError
 from jobqueue.domain.jobs.job import LONGEST_LINE
-from jobqueue.domain.jobs.payload import MOST_DATA, MOST_RESULT
-from jobqueue.domain.jobs.states import Outcome, State
+from jobqueue.domain.values.payload import MOST_DATA, MOST_RESULT
 from jobqueue.store.work.claims import MOST_HISTORY
-from tests.support.factories import (
+from tests.support.data.factories import (
     add,
     claim,
     claimed_job,

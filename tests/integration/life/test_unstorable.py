@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from jobqueue.domain.attempts.attempt import JobError
+from jobqueue.domain.attempts.states import JobStanding, Outcome, State
 from jobqueue.domain.errors import InvalidInputError, WriteRefusedError
-from jobqueue.domain.jobs.attempt import JobError
-from jobqueue.domain.jobs.states import JobStanding, Outcome, State
 from jobqueue.domain.work.verdict import Death, Failure, RunAgain, Success, Verdict
-from jobqueue.services.work import execution
-from jobqueue.services.work.execution import Execution
-from tests.support.factories import ERROR, add, claim, claimed_job
+from jobqueue.services.runs import execution
+from jobqueue.services.runs.execution import Execution
+from tests.support.data.factories import ERROR, add, claim, claimed_job
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:

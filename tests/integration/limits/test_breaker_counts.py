@@ -13,16 +13,16 @@ from bson import ObjectId
 from pymongo.errors import AutoReconnect
 
 from jobqueue.api.app import make_app
+from jobqueue.domain.attempts.states import State
 from jobqueue.domain.errors import DatabaseUnavailableError
 from jobqueue.domain.jobs.job import NewJob
-from jobqueue.domain.jobs.states import State
 from jobqueue.domain.limits.limits import Breaker
 from jobqueue.domain.work.verdict import Failure, Success
 from jobqueue.services.application import Runtime
 from jobqueue.services.limits.limiter import HeldBack
 from jobqueue.store.limits import limit_statements
 from jobqueue.store.limits.limits import AttemptEnd, BreakerState
-from tests.support.factories import (
+from tests.support.data.factories import (
     ERROR,
     add,
     claim,
@@ -35,7 +35,7 @@ from tests.support.factories import (
 )
 
 if TYPE_CHECKING:
-    from jobqueue.services.work.attempts import ClaimedJob
+    from jobqueue.services.runs.attempts import ClaimedJob
     from jobqueue.settings import Settings
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -11,13 +11,13 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
 from jobqueue.api.app import make_app
+from jobqueue.domain.attempts.states import Outcome, State
 from jobqueue.domain.errors import StaleTokenError, WrongStateError
 from jobqueue.domain.jobs import json_form
 from jobqueue.domain.jobs.job import NewJob
-from jobqueue.domain.jobs.states import Outcome, State
 from jobqueue.domain.work.verdict import Failure
 from jobqueue.services.limits.limiter import HeldBack
-from tests.support.factories import (
+from tests.support.data.factories import (
     ERROR,
     LONG_AGO,
     add,
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from jobqueue.services.application import Runtime
-    from jobqueue.services.work.attempts import ClaimedJob
+    from jobqueue.services.runs.attempts import ClaimedJob
     from jobqueue.settings import Settings
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -20,7 +20,7 @@ from jobqueue.services.limits.group_keys import LimitKeys
 from jobqueue.store.external.adoption import ExternalStore
 from jobqueue.store.limits import group_key_statements, group_keys
 from jobqueue.store.limits.group_keys import LimitKeyStore
-from tests.support.factories import add, claim, document, fail, open_runtime, succeed
+from tests.support.data.factories import add, claim, document, fail, open_runtime, succeed
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:

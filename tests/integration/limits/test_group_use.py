@@ -9,11 +9,11 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from jobqueue.api.app import make_app
 from jobqueue.domain.insight.audit import Actor
-from jobqueue.domain.jobs.iso8601 import moment
+from jobqueue.domain.values.iso8601 import moment
 from jobqueue.store.documents import statements
 from jobqueue.store.limits import group_use
-from tests.support.factories import add, claim
-from tests.support.plans import explain
+from tests.support.data.factories import add, claim
+from tests.support.mongo.plans import explain
 
 if TYPE_CHECKING:
     import pytest

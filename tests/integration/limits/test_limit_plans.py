@@ -11,16 +11,16 @@ import pytest
 from bson import ObjectId
 from pymongo import MongoClient
 
+from jobqueue.domain.attempts.states import State
 from jobqueue.domain.jobs.job import NewJob
-from jobqueue.domain.jobs.states import State
 from jobqueue.domain.queues.queue import QueueConfig
 from jobqueue.store import indexes
 from jobqueue.store.documents import documents, queue_statements, statements
 from jobqueue.store.documents.claim_search import ClaimSearch
 from jobqueue.store.limits import group_key_statements, limit_statements
 from jobqueue.store.mongo.database import Database, new_id
-from tests.support.factories import LONG_AGO
-from tests.support.plans import explain
+from tests.support.data.factories import LONG_AGO
+from tests.support.mongo.plans import explain
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from jobqueue import JobQueue, NewJob
-from tests.support.factories import add, claim, open_runtime, succeed
+from tests.support.data.factories import add, claim, open_runtime, succeed
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:

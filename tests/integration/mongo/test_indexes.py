@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import bson
 import pytest
 
+from jobqueue.domain.attempts.states import State
 from jobqueue.domain.errors import DatabaseUnavailableError, UnsuitableDatabaseError
-from jobqueue.domain.jobs.states import State
 from jobqueue.store import indexes
 from jobqueue.store.indexes import DECLARED
 from jobqueue.store.mongo.database import Database
-from tests.support.factories import add
+from tests.support.data.factories import add
 
 if TYPE_CHECKING:
     from jobqueue.services.application import Runtime

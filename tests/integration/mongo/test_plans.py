@@ -13,8 +13,8 @@ import pytest
 from bson import ObjectId
 from pymongo import MongoClient
 
+from jobqueue.domain.attempts.states import State
 from jobqueue.domain.jobs.job import NewJob
-from jobqueue.domain.jobs.states import State
 from jobqueue.domain.queues.queue import QueueConfig
 from jobqueue.domain.search.query import JobQuery
 from jobqueue.store import indexes
@@ -23,7 +23,7 @@ from jobqueue.store.indexes import DECLARED
 from jobqueue.store.mongo.clock import SERVER_NOW, Now
 from jobqueue.store.mongo.database import Database, new_id
 from jobqueue.store.work.claim_cursor import ClaimCursor
-from tests.support.plans import listing, stages
+from tests.support.mongo.plans import listing, stages
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 from bson import ObjectId
 
-from jobqueue.domain.jobs.states import Outcome, State
+from jobqueue.domain.attempts.states import Outcome, State
 from jobqueue.services.work.lost_runs import reaped
-from tests.support.factories import LONG_AGO, add, claim, set_clock, succeed
+from tests.support.data.factories import LONG_AGO, add, claim, set_clock, succeed
 
 if TYPE_CHECKING:
     from jobqueue.services.application import Runtime

@@ -15,7 +15,7 @@ from jobqueue.api.app import make_app
 from jobqueue.domain.errors import DatabaseUnavailableError
 from jobqueue.store.embedded.lifecycle import EmbeddedMongo
 from jobqueue.store.mongo import database
-from tests.support.factories import add
+from tests.support.data.factories import add
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 from bson import ObjectId, json_util
 
-from jobqueue.domain.jobs.states import State
+from jobqueue.domain.attempts.states import State
 from jobqueue.domain.search.query import JobQuery
 from jobqueue.domain.work.failure import FailureQuery
 from jobqueue.domain.work.verdict import Success
 from jobqueue.store import indexes
+from tests.support.data.factories import claim, open_runtime, patient_reaper, succeed
 from tests.support.docs.readme import ROOT
-from tests.support.factories import claim, open_runtime, patient_reaper, succeed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

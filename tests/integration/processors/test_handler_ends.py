@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from jobqueue import Die, JobCancelledError, JobQueue, Retry
-from jobqueue.domain.jobs.states import FINAL, Outcome, State
+from jobqueue.domain.attempts.states import FINAL, Outcome, State
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from jobqueue.domain.jobs.states import State
+from jobqueue.domain.attempts.states import State
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:

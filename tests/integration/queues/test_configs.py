@@ -17,7 +17,7 @@ from jobqueue.processors.webhooks.webhook import WebhookClient
 from jobqueue.services.limits.limiter import HeldBack
 from jobqueue.services.server import ConfiguredLanes, LocalProcessors
 from jobqueue.services.signals import config as configs
-from tests.support.factories import add, claim, open_runtime
+from tests.support.data.factories import add, claim, open_runtime
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:

@@ -11,12 +11,12 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
 from jobqueue.api.app import make_app
-from jobqueue.domain.jobs.states import FINAL, State
+from jobqueue.domain.attempts.states import FINAL, State
 from jobqueue.services.insight import count_keeper
 from jobqueue.services.insight.count_keeper import CountKeeper
 from jobqueue.store.queues import kept_counts
 from jobqueue.store.queues.kept_counts import KeptCount
-from tests.support.factories import add, claim, fail, finished_documents, open_runtime, succeed
+from tests.support.data.factories import add, claim, fail, finished_documents, open_runtime, succeed
 
 if TYPE_CHECKING:
     from jobqueue.services.application import Runtime

@@ -15,16 +15,16 @@ from prometheus_client import parser
 
 from jobqueue.api.app import make_app
 from jobqueue.cli.main import cli
-from jobqueue.domain.jobs.backoff import FixedBackoff
+from jobqueue.domain.attempts.backoff import FixedBackoff
+from jobqueue.domain.attempts.states import State
 from jobqueue.domain.jobs.job import NewJob
-from jobqueue.domain.jobs.states import State
 from jobqueue.services.insight import metrics
 from jobqueue.services.insight.job_counts import JobCounts
 from jobqueue.services.insight.metrics import OTHERS, Metrics
 from jobqueue.store.documents import documents, queue_statements, statements
 from jobqueue.store.mongo.database import new_id
-from tests.support.factories import ERROR, LONG_AGO, add, claimed_job, fail, job_in, succeed
-from tests.support.plans import explain
+from tests.support.data.factories import ERROR, LONG_AGO, add, claimed_job, fail, job_in, succeed
+from tests.support.mongo.plans import explain
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

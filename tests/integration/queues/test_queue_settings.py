@@ -15,14 +15,14 @@ from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 from jobqueue.api.app import make_app
 from jobqueue.domain.access.masking import MASK
+from jobqueue.domain.attempts.states import FINAL, State
 from jobqueue.domain.insight.audit import Actor
 from jobqueue.domain.jobs.job import NewJob
-from jobqueue.domain.jobs.states import FINAL, State
 from jobqueue.domain.search.query import JobQuery
 from jobqueue.domain.work.processing import WebhookConfig
 from jobqueue.processors.webhooks import signing
 from jobqueue.store.queues.config import NOTHING
-from tests.support.factories import LONG_AGO, add, claim, claimed_job, fail, job_in, open_runtime, succeed
+from tests.support.data.factories import LONG_AGO, add, claim, claimed_job, fail, job_in, open_runtime, succeed
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from jobqueue.dashboard.app import make_app
 from jobqueue.domain.insight.audit import Actor
 from tests.support.browser.forms import opened, send
 from tests.support.browser.html import first, parsed, words
-from tests.support.factories import open_runtime
+from tests.support.data.factories import open_runtime
 from tests.unit.processors.webhook_receiver import LOOPBACK, SECRET, Receiver, hang, receiving, reply
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from jobqueue.domain.schedules.schedule import Schedule
 from jobqueue.services.schedules.declared import DeclaredSchedules
 from jobqueue.services.work.worker_registry import WorkerRegistry
 from jobqueue.store.work.workers import Registration, WorkerStore
-from tests.support.factories import LONG_AGO
+from tests.support.data.factories import LONG_AGO
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:

@@ -11,16 +11,16 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
 from jobqueue.api.app import make_app
+from jobqueue.domain.attempts.states import State
 from jobqueue.domain.jobs.job import NewJob
-from jobqueue.domain.jobs.states import State
 from jobqueue.domain.schedules.cron import Cron, Every
 from jobqueue.domain.schedules.schedule import Schedule
 from jobqueue.domain.search.query import JobQuery
 from jobqueue.domain.work.verdict import Success
 from jobqueue.services.schedules.schedules import Scheduler, Schedules
 from jobqueue.store.schedules.schedules import ScheduleStore
-from tests.support.factories import add, claim, finished_documents, open_runtime, succeed
-from tests.support.plans import listing
+from tests.support.data.factories import add, claim, finished_documents, open_runtime, succeed
+from tests.support.mongo.plans import listing
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from jobqueue.store.documents import documents
 from jobqueue.store.mongo.database import new_id
 from jobqueue.store.search.aggregates import MOST_ROWS, AggregateStore
 from jobqueue.store.search.search import SearchStore
-from tests.support.hostile import HOSTILE_STAGES, RandomPipeline
+from tests.support.data.hostile import HOSTILE_STAGES, RandomPipeline
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -16,7 +16,7 @@ from jobqueue.api.app import make_app
 from jobqueue.api.jobs import download, export
 from jobqueue.domain.errors import BusyError, DatabaseUnavailableError
 from jobqueue.domain.insight.audit import Actor
-from tests.support.factories import add, claimed_job, finished_documents
+from tests.support.data.factories import add, claimed_job, finished_documents
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:

@@ -23,8 +23,8 @@ from jobqueue.store.documents import documents
 from jobqueue.store.mongo.database import new_id
 from jobqueue.store.search.aggregates import AggregateStore
 from jobqueue.store.search.search import SearchStore
-from tests.support.factories import add, claimed_job, fail
-from tests.support.hostile import HOSTILE, Random
+from tests.support.data.factories import add, claimed_job, fail
+from tests.support.data.hostile import HOSTILE, Random
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

@@ -18,8 +18,8 @@ from jobqueue.services.insight.suggestions import Suggestions
 from jobqueue.store.documents import documents
 from jobqueue.store.mongo.database import new_id
 from jobqueue.store.search import samples
-from tests.support.factories import LONG_AGO, add, claimed_job, fail
-from tests.support.plans import explain
+from tests.support.data.factories import LONG_AGO, add, claimed_job, fail
+from tests.support.mongo.plans import explain
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

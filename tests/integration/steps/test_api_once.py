@@ -11,7 +11,7 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from jobqueue.api.app import make_app
 from jobqueue.domain.insight.audit import Actor
-from tests.support.factories import add
+from tests.support.data.factories import add
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

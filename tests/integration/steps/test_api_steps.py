@@ -12,8 +12,8 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
 from jobqueue.api.app import make_app
-from jobqueue.domain.jobs.states import State
-from tests.support.factories import add
+from jobqueue.domain.attempts.states import State
+from tests.support.data.factories import add
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:

@@ -9,22 +9,22 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from bson import ObjectId
 
+from jobqueue.domain.attempts.states import State
 from jobqueue.domain.jobs.job import NewJob
-from jobqueue.domain.jobs.states import State
-from jobqueue.domain.jobs.step import Wait
+from jobqueue.domain.steps.step import Wait
 from jobqueue.domain.work.calls import NewCall
 from jobqueue.domain.work.verdict import Suspension
 from jobqueue.services.jobs.retention import Pruner
-from jobqueue.store.documents import call_statements
-from tests.support.factories import LONG_AGO, add, claim, claimed_job, fail, succeed
-from tests.support.plans import explain
-from tests.support.scale import sized
+from jobqueue.store.steps import call_statements
+from tests.support.data.factories import LONG_AGO, add, claim, claimed_job, fail, succeed
+from tests.support.data.scale import sized
+from tests.support.mongo.plans import explain
 
 if TYPE_CHECKING:
     from jobqueue.domain.jobs.job import Job
-    from jobqueue.domain.jobs.step import Step
+    from jobqueue.domain.steps.step import Step
     from jobqueue.services.application import Runtime
-    from jobqueue.services.work.attempts import ClaimedJob
+    from jobqueue.services.runs.attempts import ClaimedJob
 
 PARENTS = sized(30, 100)
 

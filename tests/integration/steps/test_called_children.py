@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from jobqueue import ActiveJob, BlockingJob, ChildFailedError, Job, JobQuery, JobQueue, Retry, State
-from jobqueue.domain.jobs.states import Outcome
+from jobqueue.domain.attempts.states import Outcome
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:

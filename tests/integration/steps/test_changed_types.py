@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from jobqueue import ActiveJob, BlockingJob, JobQueue, State
-from jobqueue.domain.jobs.states import FINAL
-from tests.support.factories import document
+from jobqueue.domain.attempts.states import FINAL
+from tests.support.data.factories import document
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:

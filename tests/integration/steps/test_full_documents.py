@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from bson import BSON
 
+from jobqueue.domain.attempts.attempt import JobError
+from jobqueue.domain.attempts.states import State
 from jobqueue.domain.errors import TooLargeError
-from jobqueue.domain.jobs.attempt import JobError
 from jobqueue.domain.jobs.job import LONGEST_LINE
-from jobqueue.domain.jobs.states import State
-from jobqueue.domain.jobs.step import INLINE_RESULT, Wait
+from jobqueue.domain.steps.step import INLINE_RESULT, Wait
 from jobqueue.domain.work.verdict import Death, Failure, RunAgain, Success, Suspension, Verdict
-from tests.support.factories import LONG_AGO, claim, claimed_job, document, end_lease, patient_reaper
+from tests.support.data.factories import LONG_AGO, claim, claimed_job, document, end_lease, patient_reaper
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from jobqueue.services.application import Runtime
-    from jobqueue.services.work.attempts import ClaimedJob
+    from jobqueue.services.runs.attempts import ClaimedJob
 
 STEPS, LINES, ENTRIES = 100, 1_000, 200
 LARGEST = "x" * (INLINE_RESULT - 20)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from aiohttp.test_utils import TestClient, TestServer
 
 from jobqueue.api.app import make_app
-from jobqueue.domain.jobs.signal import MOST_WAITING
-from tests.support.factories import claimed_job
+from jobqueue.domain.steps.signal import MOST_WAITING
+from tests.support.data.factories import claimed_job
 
 if TYPE_CHECKING:
     from jobqueue.services.application import Runtime

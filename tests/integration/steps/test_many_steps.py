@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from jobqueue.domain.errors import InvalidInputError, StaleTokenError, TooLargeError
-from jobqueue.domain.jobs.step import INLINE_RESULTS, INLINE_STEPS, MOST_RESULTS, MOST_STEPS, SMALL_RESULT
-from tests.support.factories import claimed_job, document
+from jobqueue.domain.steps.step import INLINE_RESULTS, INLINE_STEPS, MOST_RESULTS, MOST_STEPS, SMALL_RESULT
+from tests.support.data.factories import claimed_job, document
 
 if TYPE_CHECKING:
     from jobqueue.services.application import Runtime
-    from jobqueue.services.work.attempts import ClaimedJob
+    from jobqueue.services.runs.attempts import ClaimedJob
 
 SMALL = "s" * (SMALL_RESULT // 2)
 LARGER = "l" * (2 * SMALL_RESULT)

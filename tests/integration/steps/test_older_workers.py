@@ -13,8 +13,8 @@ from jobqueue import ActiveJob, JobQueue, State
 from jobqueue.domain.errors import OlderWorkersError
 from jobqueue.domain.work.verdict import Suspension
 from jobqueue.services.queues.queues import DEFAULT_TAG
-from tests.support import older_version
-from tests.support.factories import LONG_AGO, add, claim, claimed_job, document, retry_now
+from tests.support.data.factories import LONG_AGO, add, claim, claimed_job, document, retry_now
+from tests.support.older import older_version
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:

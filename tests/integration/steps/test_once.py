@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from jobqueue import ActiveJob, BlockingJob, Job, JobQueue, NotDone, State
-from jobqueue.domain.jobs.states import FINAL
-from tests.support.factories import end_lease, patient_reaper
+from jobqueue.domain.attempts.states import FINAL
+from tests.support.data.factories import end_lease, patient_reaper
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:

@@ -8,12 +8,12 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
 from jobqueue.api.app import make_app
+from jobqueue.domain.attempts.attempt import JobError
+from jobqueue.domain.attempts.states import State
 from jobqueue.domain.bulk.operation import Action, NewOperation, Stage
 from jobqueue.domain.errors import InvalidInputError
 from jobqueue.domain.insight.audit import Actor
-from jobqueue.domain.jobs.attempt import JobError
-from jobqueue.domain.jobs.states import State
-from tests.support.factories import claim, claimed_job, fail, open_runtime, succeed
+from tests.support.data.factories import claim, claimed_job, fail, open_runtime, succeed
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import pytest
 
 from jobqueue.cli.render import job_text
 from jobqueue.domain.jobs import json_form
-from tests.support.factories import LONG_AGO, add, claim, claimed_job, end_lease, patient_reaper
+from tests.support.data.factories import LONG_AGO, add, claim, claimed_job, end_lease, patient_reaper
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING
 import pytest
 from bson import ObjectId
 
+from jobqueue.domain.attempts.states import State
 from jobqueue.domain.errors import NotFoundError
 from jobqueue.domain.jobs.job import NewJob
-from jobqueue.domain.jobs.states import State
 from jobqueue.domain.work.verdict import Success
 from jobqueue.store.mongo.clock import SERVER_NOW
-from tests.support.factories import add, claim, claimed_job, document, succeed
+from tests.support.data.factories import add, claim, claimed_job, document, succeed
 
 if TYPE_CHECKING:
     from jobqueue.domain.jobs.job import Job
     from jobqueue.services.application import Runtime
-    from jobqueue.services.work.attempts import ClaimedJob
+    from jobqueue.services.runs.attempts import ClaimedJob
 
 LARGE = "x" * 40_000
 DAY = 86_400

@@ -6,12 +6,12 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from jobqueue.api.jobs.schemas import WhyResponse
+from jobqueue.domain.attempts.attempt import JobError
+from jobqueue.domain.attempts.states import State
 from jobqueue.domain.jobs import json_form
-from jobqueue.domain.jobs.attempt import JobError
-from jobqueue.domain.jobs.states import State
-from jobqueue.domain.jobs.step import Wait
+from jobqueue.domain.steps.step import Wait
 from jobqueue.domain.work.verdict import Suspension
-from tests.support.factories import claimed_job
+from tests.support.data.factories import claimed_job
 
 if TYPE_CHECKING:
     from jobqueue.services.application import Runtime

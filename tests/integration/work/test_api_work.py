@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from jobqueue.api.work.long_poll import ClaimRequest
     from jobqueue.services.application import Runtime
-    from jobqueue.services.work.attempts import ClaimedJob
+    from jobqueue.services.runs.attempts import ClaimedJob
 
     Client = TestClient[web.Request, web.Application]
 

@@ -11,13 +11,13 @@ import pytest
 from bson import ObjectId
 from pymongo.errors import AutoReconnect, NetworkTimeout, NotPrimaryError
 
+from jobqueue.domain.attempts.states import Outcome, State
 from jobqueue.domain.errors import DatabaseUnavailableError
 from jobqueue.domain.jobs.job import NewJob
-from jobqueue.domain.jobs.states import Outcome, State
 from jobqueue.services.work.loops import Promoter
 from jobqueue.store.documents.statements import CLAIM_ORDER
 from jobqueue.store.work import claim_cursor
-from tests.support.factories import (
+from tests.support.data.factories import (
     LONG_AGO,
     add,
     claim,
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from jobqueue.services.application import Runtime
-    from jobqueue.services.work.attempts import ClaimedJob
+    from jobqueue.services.runs.attempts import ClaimedJob
     from jobqueue.settings import Settings
 
 

@@ -20,7 +20,7 @@ from jobqueue.services import application
 from jobqueue.services.application import Runtime
 from jobqueue.services.work import worker_registry
 from jobqueue.services.work.lanes import Lane
-from tests.support.factories import add, claim
+from tests.support.data.factories import add, claim
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:

@@ -11,15 +11,15 @@ import pytest
 from bson import ObjectId
 from pymongo import monitoring
 
-from jobqueue.domain.jobs.states import State
+from jobqueue.domain.attempts.states import State
 from jobqueue.services.application import Runtime
 from jobqueue.services.jobs import edits
 from jobqueue.services.signals.pulse import PULSE_SECONDS
 from jobqueue.services.work.worker_registry import SIGN_SECONDS
 from jobqueue.store.insight import wakeup_stream
 from jobqueue.store.pulse import PARTS, PulseStore, pipeline
-from tests.support.factories import LONG_AGO, add, claimed_job, end_lease, fail, finished_documents
-from tests.support.plans import stages
+from tests.support.data.factories import LONG_AGO, add, claimed_job, end_lease, fail, finished_documents
+from tests.support.mongo.plans import stages
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,10 +10,10 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from jobqueue.api.app import make_app
 from jobqueue.api.work.long_poll import ClaimRequest, LongPoll
-from jobqueue.domain.jobs.states import Outcome, State
+from jobqueue.domain.attempts.states import Outcome, State
 from jobqueue.store.documents import repeat_statements, statements
-from tests.support.factories import add, open_runtime
-from tests.support.plans import explain
+from tests.support.data.factories import add, open_runtime
+from tests.support.mongo.plans import explain
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:

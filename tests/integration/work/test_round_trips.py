@@ -13,8 +13,8 @@ from jobqueue.api.app import make_app
 from jobqueue.domain.insight.audit import Actor
 from jobqueue.domain.jobs.job import NewJob
 from tests.integration.work.test_api_work import CLAIM, STALE, body, claimed
-from tests.support.driver_commands import SentCommands
-from tests.support.factories import open_runtime
+from tests.support.data.factories import open_runtime
+from tests.support.mongo.driver_commands import SentCommands
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

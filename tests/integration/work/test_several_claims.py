@@ -12,19 +12,19 @@ from bson import ObjectId
 from pymongo.errors import AutoReconnect, WriteError
 
 from jobqueue import JobQueue, NewJob
+from jobqueue.domain.attempts.states import Outcome, State
 from jobqueue.domain.errors import DatabaseUnavailableError, TooLargeError
-from jobqueue.domain.jobs.states import Outcome, State
 from jobqueue.services.work.several import SeveralAttempts
 from jobqueue.store.work import claim_cursor
 from jobqueue.store.work.several_claims import SeveralClaims
-from tests.support.factories import add, claim, lane, succeed
+from tests.support.data.factories import add, claim, lane, succeed
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from jobqueue.services.application import Runtime
-    from jobqueue.services.work.attempts import ClaimedJob
+    from jobqueue.services.runs.attempts import ClaimedJob
     from jobqueue.settings import Settings
 
 UNLIKE = {"_id", "insertAt", "startAt", "resetAt", "attrs"}

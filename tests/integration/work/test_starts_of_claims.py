@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from bson import ObjectId
 
-from jobqueue.domain.jobs.states import Outcome
+from jobqueue.domain.attempts.states import Outcome
 from jobqueue.services.work.lost_runs import ran_out, reaped
-from tests.support.factories import add, claim, succeed
+from tests.support.data.factories import add, claim, succeed
 
 if TYPE_CHECKING:
     from jobqueue.services.application import Runtime

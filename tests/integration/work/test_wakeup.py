@@ -12,11 +12,11 @@ import pytest
 from pymongo import MongoClient
 
 from jobqueue import JobQueue
+from jobqueue.domain.attempts.states import State
 from jobqueue.domain.jobs.job import NewJob
-from jobqueue.domain.jobs.states import State
 from jobqueue.services import application as services
 from jobqueue.store import indexes
-from tests.support.factories import add, claim, retry
+from tests.support.data.factories import add, claim, retry
 from tests.support.waiting import eventually, has_nothing_to_do
 
 if TYPE_CHECKING:

@@ -13,9 +13,9 @@ import pytest
 from pymongo import MongoClient
 
 from jobqueue import JobQueue
+from jobqueue.domain.attempts.states import FINAL, Outcome, State
 from jobqueue.domain.errors import JobCancelledError
-from jobqueue.domain.jobs.states import FINAL, Outcome, State
-from tests.support.factories import add, claim, open_runtime, succeed
+from tests.support.data.factories import add, claim, open_runtime, succeed
 from tests.support.waiting import eventually, has_nothing_to_do
 
 if TYPE_CHECKING:

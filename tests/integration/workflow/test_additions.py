@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from bson import ObjectId
 
+from jobqueue.domain.attempts.states import State
 from jobqueue.domain.errors import BusyError, ConflictError, DatabaseUnavailableError, InvalidInputError
 from jobqueue.domain.jobs.job import NewJob
-from jobqueue.domain.jobs.states import State
 from jobqueue.domain.search.query import JobQuery
 from jobqueue.domain.workflow.batch import Member, NewBatch
 from jobqueue.store.documents.documents import numbered_ids
 from jobqueue.store.workflow import additions
 from jobqueue.store.workflow.additions import AdditionStore
-from tests.support.factories import add, claim, open_runtime, succeed
+from tests.support.data.factories import add, claim, open_runtime, succeed
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:

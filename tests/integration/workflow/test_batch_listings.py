@@ -14,7 +14,7 @@ from jobqueue.api.app import make_app
 from jobqueue.domain.insight.audit import Actor
 from jobqueue.domain.workflow.batch_query import BatchQuery
 from jobqueue.services.workflow.batch_pages import MOST_LOOKED_AT
-from tests.support.factories import claim, fail
+from tests.support.data.factories import claim, fail
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping

@@ -21,7 +21,7 @@ from jobqueue.store.documents import documents
 from jobqueue.store.insight import audit_statements
 from jobqueue.store.mongo.database import Database, new_id
 from jobqueue.store.workflow import addition_statements, batch_listings, batch_statements, dependency_statements
-from tests.support.plans import explain
+from tests.support.mongo.plans import explain
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

@@ -13,12 +13,12 @@ from aiohttp.test_utils import TestClient, TestServer
 from bson import ObjectId
 
 from jobqueue.api.app import make_app
+from jobqueue.domain.attempts.states import State
 from jobqueue.domain.insight.audit import AuditQuery
 from jobqueue.domain.jobs.job import NewJob
-from jobqueue.domain.jobs.states import State
 from jobqueue.domain.workflow.batch import FAILED, Member, NewBatch
 from jobqueue.store.workflow.generations import GenerationStore
-from tests.support.factories import ERROR, claim, die, fail, open_runtime, set_clock, succeed
+from tests.support.data.factories import ERROR, claim, die, fail, open_runtime, set_clock, succeed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from jobqueue.domain.attempts.states import State
 from jobqueue.domain.errors import DatabaseUnavailableError, NotFoundError
 from jobqueue.domain.jobs import transitions
 from jobqueue.domain.jobs.job import NewJob
-from jobqueue.domain.jobs.states import State
 from jobqueue.domain.search.query import JobQuery
 from jobqueue.domain.work.verdict import Success
 from jobqueue.services.jobs.retention import UnreadJobs
 from jobqueue.store.documents.documents import child_id
-from tests.support.factories import (
+from tests.support.data.factories import (
     ERROR,
     add,
     claim,
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from jobqueue.domain.jobs.job import Job
     from jobqueue.domain.jobs.transitions import Transition
     from jobqueue.services.application import Runtime
-    from jobqueue.services.work.attempts import ClaimedJob
+    from jobqueue.services.runs.attempts import ClaimedJob
     from jobqueue.settings import Settings
 
 SLOTS: dict[str, Any] = {

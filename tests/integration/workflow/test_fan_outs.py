@@ -10,9 +10,9 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from jobqueue import JobQueue, Member, NewBatch, NewJob
 from jobqueue.api.app import make_app
+from jobqueue.domain.attempts.states import FINAL, State
 from jobqueue.domain.errors import ConflictError, InvalidInputError
-from jobqueue.domain.jobs.states import FINAL, State
-from tests.support.factories import claim, open_runtime, succeed
+from tests.support.data.factories import claim, open_runtime, succeed
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:

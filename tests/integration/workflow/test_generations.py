@@ -10,12 +10,12 @@ from bson import ObjectId
 
 from jobqueue.api.workflow.schemas import BatchResponse
 from jobqueue.domain.access.access import EVERYTHING
+from jobqueue.domain.attempts.states import State
 from jobqueue.domain.bulk.operation import Action, NewOperation
 from jobqueue.domain.insight.audit import Actor
 from jobqueue.domain.jobs.job import NewJob
-from jobqueue.domain.jobs.states import State
 from jobqueue.domain.workflow.batch import Member, NewBatch
-from tests.support.factories import add, claim, document, fail, open_runtime, succeed
+from tests.support.data.factories import add, claim, document, fail, open_runtime, succeed
 
 if TYPE_CHECKING:
     from collections.abc import Collection

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 from bson import ObjectId
 
 from jobqueue.api.workflow.schemas import BatchResponse
+from jobqueue.domain.attempts.states import State
 from jobqueue.domain.jobs.job import NewJob
-from jobqueue.domain.jobs.states import State
 from jobqueue.domain.jobs.transitions import REOPEN, REVIVE
 from jobqueue.domain.workflow.batch import Member, NewBatch
-from tests.support.factories import add, claim, document, fail, succeed
+from tests.support.data.factories import add, claim, document, fail, succeed
 
 if TYPE_CHECKING:
     from jobqueue.services.application import Runtime

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from jobqueue import Member, NewBatch, NewJob
-from jobqueue.domain.jobs.states import State
-from tests.support.factories import add, claim, claimed_job, fail, succeed
+from jobqueue.domain.attempts.states import State
+from tests.support.data.factories import add, claim, claimed_job, fail, succeed
 
 if TYPE_CHECKING:
     from jobqueue.services.application import Runtime

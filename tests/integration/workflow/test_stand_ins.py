@@ -11,7 +11,7 @@ from jobqueue.api.workflow.schemas import BatchResponse
 from jobqueue.domain.errors import KeyConflictError
 from jobqueue.domain.jobs.job import NewJob
 from jobqueue.domain.workflow.batch import Member, NewBatch
-from tests.support.factories import add, claim, succeed
+from tests.support.data.factories import add, claim, succeed
 
 if TYPE_CHECKING:
     from jobqueue.services.application import Runtime

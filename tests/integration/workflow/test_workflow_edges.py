@@ -9,11 +9,11 @@ import pytest
 from bson import ObjectId
 
 from jobqueue import Member, NewBatch, NewJob
+from jobqueue.domain.attempts.states import State
 from jobqueue.domain.errors import InvalidInputError, StaleTokenError
-from jobqueue.domain.jobs.states import State
 from jobqueue.domain.work.verdict import Success
 from jobqueue.store.mongo.database import new_id
-from tests.support.factories import add, claim, claimed_job, document, fail, open_runtime, succeed
+from tests.support.data.factories import add, claim, claimed_job, document, fail, open_runtime, succeed
 
 if TYPE_CHECKING:
     from jobqueue.services.application import Runtime

@@ -9,13 +9,13 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as profile
 from hypothesis import strategies as st
 
+from jobqueue.domain.attempts.states import State
 from jobqueue.domain.jobs.job import NewJob
-from jobqueue.domain.jobs.states import State
 from jobqueue.domain.workflow.batch import Member, NewBatch
 from jobqueue.services.application import Runtime
 from jobqueue.store.mongo.database import new_id
-from tests.support.factories import die, fail, succeed
-from tests.support.scale import sized
+from tests.support.data.factories import die, fail, succeed
+from tests.support.data.scale import sized
 
 if TYPE_CHECKING:
     from jobqueue.domain.jobs.job import Job

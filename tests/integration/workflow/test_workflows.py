@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from jobqueue import JobQueue, Member, NewBatch, NewJob
+from jobqueue.domain.attempts.attempt import JobError
+from jobqueue.domain.attempts.states import FINAL, State
 from jobqueue.domain.errors import ConflictError, InvalidInputError, ResultUnavailableError, StaleTokenError
-from jobqueue.domain.jobs.attempt import JobError
-from jobqueue.domain.jobs.states import FINAL, State
 from jobqueue.domain.search.query import JobQuery
 from jobqueue.domain.work.results import Results
-from tests.support.factories import LONG_AGO, add, claim, die, fail, open_runtime, succeed
-from tests.support.scale import sized
+from tests.support.data.factories import LONG_AGO, add, claim, die, fail, open_runtime, succeed
+from tests.support.data.scale import sized
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:

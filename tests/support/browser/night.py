@@ -13,8 +13,8 @@ import bson
 from pymongo import MongoClient
 
 from jobqueue import Die, Member, NewBatch, NewJob
+from jobqueue.domain.attempts.attempt import JobError
 from jobqueue.domain.insight.audit import Actor
-from jobqueue.domain.jobs.attempt import JobError
 from jobqueue.domain.work.verdict import Failure
 from jobqueue.store.mongo.moved_clock import Lead
 from jobqueue.testing.queue import QueueForTests

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from jobqueue.domain.jobs.states import UNFINISHED
-from tests.support.scale import sized
+from jobqueue.domain.attempts.states import UNFINISHED
+from tests.support.data.scale import sized
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:

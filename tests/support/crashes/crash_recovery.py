@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from bson import ObjectId
 
-from jobqueue.domain.jobs.states import FINAL
+from jobqueue.domain.attempts.states import FINAL
 from jobqueue.domain.work.verdict import Failure, Success
 from jobqueue.services.jobs.retention import Pruner, UnreadJobs
 from jobqueue.store.bulk.operation_statements import FREE
 from jobqueue.store.insight.audit_outbox import AuditOutbox
-from tests.support.factories import ERROR, LONG_AGO, patient_reaper
+from tests.support.data.factories import ERROR, LONG_AGO, patient_reaper
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping

@@ -20,7 +20,7 @@ from jobqueue.services.work.several import SeveralAttempts
 from jobqueue.services.workflow.idempotency import KeyedRequest
 from jobqueue.store.work.several_claims import SeveralClaims
 from tests.support.crashes.crash_recovery import let_time_pass, work_off
-from tests.support.factories import LONG_AGO, add, claim, fail, lane, succeed
+from tests.support.data.factories import LONG_AGO, add, claim, fail, lane, succeed
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -12,7 +12,7 @@ from typing import Any
 from pymongo import monitoring
 
 from jobqueue import Die, JobQueue
-from jobqueue.domain.jobs.states import State
+from jobqueue.domain.attempts.states import State
 
 CRASHED = 77
 WRITES = frozenset({"insert", "update", "findAndModify", "delete", "commitTransaction"})

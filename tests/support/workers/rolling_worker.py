@@ -13,7 +13,7 @@ from jobqueue.services.application import Runtime
 from jobqueue.services.insight.rollups import RollupWriter
 from jobqueue.settings import Settings
 from jobqueue.store.insight.rollups import RollupStore
-from tests.support.pasts import FixedClock
+from tests.support.older.pasts import FixedClock
 
 
 async def roll(url: str, name: str, moment: str) -> None:

@@ -12,7 +12,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from jobqueue.settings import Settings
-from tests.support.factories import open_runtime
+from tests.support.data.factories import open_runtime
 
 if TYPE_CHECKING:
     from jobqueue.domain.jobs.job import Job

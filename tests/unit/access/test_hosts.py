@@ -15,7 +15,7 @@ from jobqueue.api.app import make_app
 from jobqueue.api.route_table import ROUTES
 from jobqueue.api.security.hosts import is_allowed
 from jobqueue.settings import Settings
-from tests.support.mocked import mocked
+from tests.support.mongo.mocked import mocked
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

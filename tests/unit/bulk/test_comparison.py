@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
+from jobqueue.domain.attempts.states import State
 from jobqueue.domain.bulk import comparison
 from jobqueue.domain.bulk.chance import chance, least_chance
 from jobqueue.domain.bulk.comparison import Comparison, compare
 from jobqueue.domain.bulk.failure_comparison import beginning, duration
 from jobqueue.domain.bulk.features import ComparedJob, Run
 from jobqueue.domain.bulk.traits import Likeness, TraitTest, percent
-from jobqueue.domain.jobs.states import State
 
 DAY = datetime(2026, 1, 1, tzinfo=UTC)
 FAILED, SUCCESS = State.FAILED, State.SUCCESS

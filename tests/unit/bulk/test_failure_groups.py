@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 import jobqueue
-from jobqueue.domain.jobs.attempt import LONGEST_TRACE, JobError
-from jobqueue.domain.jobs.fingerprint import fingerprint, summary
+from jobqueue.domain.attempts.attempt import LONGEST_TRACE, JobError
+from jobqueue.domain.attempts.fingerprint import fingerprint, summary
 from jobqueue.domain.text import cut_middle
 from jobqueue.domain.traceback_text import _FOREIGN_CODE, origin
 

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from jobqueue.domain import traceback_text
-from jobqueue.domain.jobs.fingerprint import fingerprint, summary
+from jobqueue.domain.attempts.fingerprint import fingerprint, summary
 from jobqueue.domain.work.verdict import Failure
 from jobqueue.processors.callbacks.calling import in_loop, in_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from jobqueue.domain.jobs.attempt import JobError
+    from jobqueue.domain.attempts.attempt import JobError
 
 EMPTY: dict[str, Any] = {}
 

@@ -6,9 +6,9 @@ import pytest
 from bson import ObjectId
 
 from jobqueue.domain.access.access import Scope
+from jobqueue.domain.attempts.states import State
 from jobqueue.domain.bulk.operation import Action, NewOperation, Stage, Tally
 from jobqueue.domain.insight.audit import Actor
-from jobqueue.domain.jobs.states import State
 from jobqueue.domain.work.failure import FailureQuery
 from jobqueue.store.bulk import failure_statements, operation_statements, selection
 from jobqueue.store.mongo.tolerant import number

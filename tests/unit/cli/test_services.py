@@ -12,8 +12,8 @@ import pytest
 from jobqueue import JobQueue
 from jobqueue.cli.main import main
 from jobqueue.cli.process import process
-from jobqueue.cli.process import sockets as listening
 from jobqueue.cli.process.process import StopSignals
+from jobqueue.cli.running import sockets as listening
 from jobqueue.domain.errors import SettingsError
 from jobqueue.domain.queues.queue import QueueConfig
 from jobqueue.domain.work.processing import CommandConfig, WebhookConfig

@@ -46,9 +46,9 @@ from jobqueue.api.schemas.responses import BriefResponse
 from jobqueue.api.work.schemas import TypeResponse, WorkerResponse
 from jobqueue.api.workflow.schemas import GraphResponse, NodeResponse
 from jobqueue.blocking import Blocking, Iterating
-from jobqueue.client import comparison, suggestion_views, views
 from jobqueue.client.alerts import AlertView, StandingView
-from jobqueue.client.forms import query_form
+from jobqueue.client.wire import comparison, suggestion_views, views
+from jobqueue.client.wire.forms import query_form
 from jobqueue.domain.search.job_filter import JobFilter
 from jobqueue.domain.search.query import JobQuery
 from tests.support.docs.readme import ROOT, names

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from jobqueue.cli.demo import program
 from jobqueue.demo.run import summarize
-from jobqueue.domain.jobs.attempt import JobError
-from jobqueue.domain.jobs.states import State
+from jobqueue.domain.attempts.attempt import JobError
+from jobqueue.domain.attempts.states import State
 
 if TYPE_CHECKING:
     import pytest

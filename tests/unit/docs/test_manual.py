@@ -7,7 +7,7 @@ import re
 
 import jobqueue
 from jobqueue.cli.checks.checking import UnhealthyError
-from jobqueue.cli.process.sockets import ListenError
+from jobqueue.cli.running.sockets import ListenError
 from jobqueue.client.errors import ServerUnreachableError
 from jobqueue.domain.errors import JobQueueError
 from jobqueue.domain.work.bundle import BadBundleError

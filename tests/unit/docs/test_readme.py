@@ -12,9 +12,9 @@ import pytest
 
 from jobqueue.api.route_table import ROUTES
 from jobqueue.cli.main import COMMANDS
+from jobqueue.domain.attempts.states import LEGAL, Outcome
 from jobqueue.domain.jobs.job import NewJob
 from jobqueue.domain.jobs.json_form import job as wire_job
-from jobqueue.domain.jobs.states import LEGAL, Outcome
 from jobqueue.domain.queues.queue import QueueConfig
 from jobqueue.domain.queues.queue_form import queue as wire_queue
 from jobqueue.settings import describe

@@ -15,8 +15,8 @@ from jobqueue.api.description import meanings
 from jobqueue.api.description.openapi import document
 from jobqueue.api.route_table import ROUTES
 from jobqueue.cli.main import cli
+from jobqueue.domain.attempts.states import LEGAL, Outcome
 from jobqueue.domain.insight.event import KINDS
-from jobqueue.domain.jobs.states import LEGAL, Outcome
 from jobqueue.services.insight.metrics import Metrics
 from tests.support.docs.readme import ROOT, names, table
 

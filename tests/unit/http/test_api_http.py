@@ -18,7 +18,7 @@ from jobqueue.api.http.keys import RUNTIME
 from jobqueue.api.route_table import ROUTES
 from jobqueue.domain.errors import DatabaseUnavailableError
 from jobqueue.settings import Settings
-from tests.support.mocked import mocked
+from tests.support.mongo.mocked import mocked
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

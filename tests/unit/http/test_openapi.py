@@ -16,7 +16,7 @@ from jobqueue.api.description.openapi import document
 from jobqueue.api.http import route_spec
 from jobqueue.api.route_table import ROUTES
 from jobqueue.settings import Settings
-from tests.support.mocked import mocked
+from tests.support.mongo.mocked import mocked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,12 +11,12 @@ from jsonschema import Draft202012Validator
 from jobqueue.api.description.openapi import document
 from jobqueue.api.route_table import ROUTES
 from jobqueue.api.schemas.responses import BriefResponse, ErrorResponse, StepResponse
+from jobqueue.domain.attempts.attempt import Attempt, Claim, JobError, LogLine
+from jobqueue.domain.attempts.states import Outcome
 from jobqueue.domain.jobs import json_form
-from jobqueue.domain.jobs.attempt import Attempt, Claim, JobError, LogLine
 from jobqueue.domain.jobs.job import Job, NewJob
-from jobqueue.domain.jobs.signal import Signal
-from jobqueue.domain.jobs.states import Outcome
-from jobqueue.domain.jobs.step import Step, StepKind, Wait
+from jobqueue.domain.steps.signal import Signal
+from jobqueue.domain.steps.step import Step, StepKind, Wait
 from tests.unit.jobs.domain_strategies import JOB_ID, LONG_AGO, make_job
 
 COMPONENTS = document(ROUTES)["components"]

@@ -18,10 +18,10 @@ from jobqueue.api.schemas.fields import instance, load, sift
 from jobqueue.api.schemas.queries import Query, Several
 from jobqueue.api.schemas.queries import load as load_query
 from jobqueue.api.work.schemas import HeartbeatSchema
+from jobqueue.domain.attempts.states import State
 from jobqueue.domain.errors import InvalidInputError, TooLargeError
-from jobqueue.domain.jobs.iso8601 import LOST_PLUS, NO_DATE, NO_ZONE, moment
 from jobqueue.domain.jobs.job import NewJob
-from jobqueue.domain.jobs.states import State
+from jobqueue.domain.values.iso8601 import LOST_PLUS, NO_DATE, NO_ZONE, moment
 
 if TYPE_CHECKING:
     from jobqueue.api.http.route_spec import Route

@@ -12,7 +12,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from jobqueue import tracing
-from jobqueue.domain.jobs.attempt import JobError
+from jobqueue.domain.attempts.attempt import JobError
 from jobqueue.domain.work.verdict import Failure
 from jobqueue.processors.reported_steps import keep
 from tests.support.memory_steps import MemorySteps

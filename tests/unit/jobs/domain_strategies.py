@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-from jobqueue.domain.jobs.attempt import Attempt, Claim, JobError
-from jobqueue.domain.jobs.backoff import ExponentialBackoff, FixedBackoff, SteppedBackoff
+from jobqueue.domain.attempts.attempt import Attempt, Claim, JobError
+from jobqueue.domain.attempts.backoff import ExponentialBackoff, FixedBackoff, SteppedBackoff
+from jobqueue.domain.attempts.states import Outcome, State
 from jobqueue.domain.jobs.job import Job, NewJob
-from jobqueue.domain.jobs.states import Outcome, State
 
 if TYPE_CHECKING:
     from hypothesis.strategies import DrawFn, SearchStrategy
 
-    from jobqueue.domain.jobs.backoff import Backoff
+    from jobqueue.domain.attempts.backoff import Backoff
 
 modest = settings(
     max_examples=50,

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jobqueue.domain.attempts.backoff import Backoff, ExponentialBackoff, FixedBackoff, SteppedBackoff, parse
 from jobqueue.domain.durations import LONGEST
 from jobqueue.domain.errors import InvalidInputError
-from jobqueue.domain.jobs.backoff import Backoff, ExponentialBackoff, FixedBackoff, SteppedBackoff, parse
 from tests.unit.jobs.domain_strategies import HUGE, backoffs, chances, garbage, modest
 
 

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobqueue.domain.jobs.attempt import JobError
-from jobqueue.domain.jobs.fingerprint import LENGTH, fingerprint, template
+from jobqueue.domain.attempts.attempt import JobError
+from jobqueue.domain.attempts.fingerprint import LENGTH, fingerprint, template
 
 
 @pytest.mark.parametrize(

@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobqueue.domain.access.masking import MASK
+from jobqueue.domain.attempts.attempt import Attempt, Claim, JobError, LogLine
+from jobqueue.domain.attempts.states import Outcome, State
 from jobqueue.domain.jobs import json_form
-from jobqueue.domain.jobs.attempt import Attempt, Claim, JobError, LogLine
 from jobqueue.domain.jobs.job import NewJob
-from jobqueue.domain.jobs.states import Outcome, State
 from jobqueue.domain.queues import queue_form
 from jobqueue.domain.queues.queue import QueueConfig, read_stored
 from jobqueue.domain.work.processing import CommandConfig, WebhookConfig
@@ -24,7 +24,7 @@ from jobqueue.store.documents import documents
 from tests.unit.jobs.domain_strategies import JOB_ID, LONG_AGO, backoffs, garbage, make_job, modest, moments, new_jobs
 
 if TYPE_CHECKING:
-    from jobqueue.domain.jobs.backoff import Backoff
+    from jobqueue.domain.attempts.backoff import Backoff
     from jobqueue.domain.jobs.job import Job
 
 DATES: CodecOptions[dict[str, Any]] = CodecOptions(tz_aware=True, tzinfo=UTC)

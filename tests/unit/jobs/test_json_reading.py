@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given
 
+from jobqueue.domain.attempts.attempt import Attempt, Claim, JobError, LogLine
+from jobqueue.domain.attempts.states import Outcome, State
 from jobqueue.domain.errors import InvalidInputError
 from jobqueue.domain.jobs import json_form, json_reading
-from jobqueue.domain.jobs.attempt import Attempt, Claim, JobError, LogLine
 from jobqueue.domain.jobs.job import Job, NewJob
 from jobqueue.domain.jobs.late import PartialJob
-from jobqueue.domain.jobs.signal import Signal
-from jobqueue.domain.jobs.states import Outcome, State
-from jobqueue.domain.jobs.step import Step, StepKind, Wait
+from jobqueue.domain.steps.signal import Signal
+from jobqueue.domain.steps.step import Step, StepKind, Wait
 from tests.unit.jobs.domain_strategies import JOB_ID, LONG_AGO, backoffs, datas, make_job, modest, new_jobs, values
 
 if TYPE_CHECKING:
-    from jobqueue.domain.jobs.backoff import Backoff
+    from jobqueue.domain.attempts.backoff import Backoff
 
 ERROR = JobError(kind="Boom", message="it broke", trace="…", step="fetch")
 

@@ -17,12 +17,12 @@ from jobqueue.cli.render import values
 from jobqueue.domain.errors import InvalidInputError
 from jobqueue.domain.external.documents import read
 from jobqueue.domain.insight.audit import AuditQuery
-from jobqueue.domain.jobs.iso8601 import LOST_PLUS, NO_ZONE
 from jobqueue.domain.jobs.job import NewJob
-from jobqueue.domain.jobs.payload import check_result
 from jobqueue.domain.search.query import JobQuery
 from jobqueue.domain.search.search import search
 from jobqueue.domain.search.terms import moment_ago
+from jobqueue.domain.values.iso8601 import LOST_PLUS, NO_ZONE
+from jobqueue.domain.values.payload import check_result
 from jobqueue.domain.work.failure import FailureQuery
 from jobqueue.domain.workflow.batch import NewBatch
 

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jobqueue.domain.attempts.backoff import FixedBackoff, SteppedBackoff
 from jobqueue.domain.errors import InvalidInputError, TooLargeError
-from jobqueue.domain.jobs.backoff import FixedBackoff, SteppedBackoff
-from jobqueue.domain.jobs.checks import BOUNDS, check_id, check_number, check_queue, check_type
 from jobqueue.domain.jobs.job import DEEPEST_CHILD, MOST_CHILDREN, NewJob, as_tuple, depth
-from jobqueue.domain.jobs.payload import MOST_DATA
+from jobqueue.domain.values.checks import BOUNDS, check_id, check_number, check_queue, check_type
+from jobqueue.domain.values.payload import MOST_DATA
 from tests.unit.jobs.domain_strategies import HUGE, garbage, modest, new_jobs
 
 FIELDS = tuple(NewJob.__dataclass_fields__)

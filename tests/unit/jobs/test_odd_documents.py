@@ -12,9 +12,9 @@ from bson.datetime_ms import DatetimeMS
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jobqueue.domain.attempts.states import State
 from jobqueue.domain.jobs import json_form
 from jobqueue.domain.jobs.job import NewJob
-from jobqueue.domain.jobs.states import State
 from jobqueue.domain.queues.queue import QueueConfig
 from jobqueue.store.documents import documents
 from jobqueue.store.insight import job_stream

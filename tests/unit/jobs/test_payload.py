@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from jobqueue.domain.errors import InvalidInputError, TooLargeError
 from jobqueue.domain.jobs.job import check_content
-from jobqueue.domain.jobs.payload import DEEPEST, MOST_DATA, MOST_RESULT, check, check_result
+from jobqueue.domain.values.payload import DEEPEST, MOST_DATA, MOST_RESULT, check, check_result
 from tests.unit.jobs.domain_strategies import HUGE, LONG_AGO, garbage, modest, values
 
 if TYPE_CHECKING:

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jobqueue.domain.attempts.attempt import JobError, Retries
+from jobqueue.domain.attempts.states import FINAL, UNFINISHED, Outcome, State
 from jobqueue.domain.jobs import transitions
-from jobqueue.domain.jobs.attempt import JobError, Retries
 from jobqueue.domain.jobs.job import NewJob
-from jobqueue.domain.jobs.states import FINAL, UNFINISHED, Outcome, State
 from jobqueue.store.documents import queue_statements, requeue_statements, statements
 from jobqueue.store.limits import group_key_statements, limit_statements
 from jobqueue.store.mongo.clock import SERVER_NOW

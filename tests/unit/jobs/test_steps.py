@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from jobqueue.domain.errors import InvalidInputError
-from jobqueue.domain.jobs.step import UNFORGOTTEN, Step, to_forget
+from jobqueue.domain.steps.step import UNFORGOTTEN, Step, to_forget
 
 AT = datetime(2030, 1, 1, tzinfo=UTC)
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobqueue.domain.jobs.attempt import LONGEST_KIND, LONGEST_MESSAGE, LONGEST_TRACE, JobError
+from jobqueue.domain.attempts.attempt import LONGEST_KIND, LONGEST_MESSAGE, LONGEST_TRACE, JobError
 from jobqueue.domain.text import clean, cut, split, told, words
 from tests.unit.jobs.domain_strategies import modest
 

@@ -8,17 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jobqueue.domain.attempts.attempt import Retries
+from jobqueue.domain.attempts.states import FINAL, LEGAL, UNFINISHED, WAITING, Outcome, State
 from jobqueue.domain.durations import LONGEST
 from jobqueue.domain.errors import WrongStateError
 from jobqueue.domain.jobs import transitions
-from jobqueue.domain.jobs.attempt import Retries
 from jobqueue.domain.jobs.job import NewJob
-from jobqueue.domain.jobs.states import FINAL, LEGAL, UNFINISHED, WAITING, Outcome, State
 from jobqueue.domain.jobs.transitions import SHORTEST_RETRY, UNSET, Transition
 from tests.unit.jobs.domain_strategies import ERROR, HUGE, LONG_AGO, backoffs, chances, make_job, modest
 
 if TYPE_CHECKING:
-    from jobqueue.domain.jobs.backoff import Backoff
+    from jobqueue.domain.attempts.backoff import Backoff
 
 TOKEN = "t" * 24
 MOST = 20

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mongomock_motor import AsyncMongoMockClient
 
+from jobqueue.domain.attempts.states import State
 from jobqueue.domain.jobs.job import NewJob
-from jobqueue.domain.jobs.states import State
 from jobqueue.domain.queues.queue import QueueConfig
 from jobqueue.domain.search.query import JobQuery
 from jobqueue.store.documents import documents

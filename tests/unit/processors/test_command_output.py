@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from jobqueue.domain.errors import DatabaseUnavailableError, JobCancelledError
-from jobqueue.domain.jobs import payload
+from jobqueue.domain.values import payload
 from jobqueue.processors.commands.output import STDERR, Output
 from tests.support.memory_steps import MemorySteps
 

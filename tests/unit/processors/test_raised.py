@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 import pytest
 
 from jobqueue import Die, JobCancelledError, Retry
-from jobqueue.domain.jobs.attempt import LONGEST_MESSAGE, LONGEST_TRACE, JobError
+from jobqueue.domain.attempts.attempt import LONGEST_MESSAGE, LONGEST_TRACE, JobError
 from jobqueue.domain.work.verdict import Death, Failure, RunAgain
 from jobqueue.processors.callbacks.raised import stems_from_a_stop, verdict_on
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from jobqueue.domain.attempts.attempt import Attempt, JobError
+from jobqueue.domain.attempts.states import Outcome
 from jobqueue.domain.errors import StepError
-from jobqueue.domain.jobs.attempt import Attempt, JobError
-from jobqueue.domain.jobs.states import Outcome
-from jobqueue.domain.jobs.step import Wait
+from jobqueue.domain.steps.step import Wait
 from jobqueue.domain.work.verdict import Death, Failure, RunAgain, Success, Suspension
 from jobqueue.processors.webhooks import reply_steps
 from jobqueue.processors.webhooks.replies import MOST_BODY, Reply, judge, steps

@@ -6,12 +6,12 @@ from datetime import UTC, datetime
 
 import pytest
 
+from jobqueue.domain.attempts.attempt import JobError
 from jobqueue.domain.errors import StepError
 from jobqueue.domain.jobs import json_form
-from jobqueue.domain.jobs.attempt import JobError
-from jobqueue.domain.jobs.call import Call
 from jobqueue.domain.jobs.job import NewJob
-from jobqueue.domain.jobs.step import Step, StepKind
+from jobqueue.domain.steps.call import Call
+from jobqueue.domain.steps.step import Step, StepKind
 from jobqueue.processors.reported_steps import job_with_results, new_call
 from tests.support.memory_steps import MemorySteps
 from tests.unit.jobs.domain_strategies import LONG_AGO, make_job

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobqueue.domain.jobs import payload
-from jobqueue.domain.jobs.attempt import LONGEST_MESSAGE, JobError
+from jobqueue.domain.attempts.attempt import LONGEST_MESSAGE, JobError
+from jobqueue.domain.values import payload
 from jobqueue.domain.work.verdict import Accepted, Death, Failure, RunAgain, Success
 from jobqueue.processors.webhooks.replies import MOST_BODY, Reply, judge, retry_after
 

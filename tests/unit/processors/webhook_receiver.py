@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from jobqueue.domain.jobs.attempt import Claim
-from jobqueue.domain.jobs.backoff import FixedBackoff
+from jobqueue.domain.attempts.attempt import Claim
+from jobqueue.domain.attempts.backoff import FixedBackoff
+from jobqueue.domain.attempts.states import State
 from jobqueue.domain.jobs.job import Job
-from jobqueue.domain.jobs.states import State
 from jobqueue.domain.work.processing import WebhookConfig
 from jobqueue.domain.work.verdict import Failure
 from tests.support.memory_steps import MemorySteps

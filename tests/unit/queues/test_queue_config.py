@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jobqueue.domain.attempts.backoff import DEFAULT, FixedBackoff
 from jobqueue.domain.errors import InvalidInputError
-from jobqueue.domain.jobs.backoff import DEFAULT, FixedBackoff
 from jobqueue.domain.jobs.job import NewJob
 from jobqueue.domain.queues.queue import QueueConfig, read_stored
 from jobqueue.domain.work.processing import CommandConfig, WebhookConfig, processor

@@ -16,7 +16,7 @@ from jobqueue.domain.errors import InvalidInputError
 from jobqueue.domain.search.filters import EVERYTHING, Comparison, Filter, Group, compile_filter
 from jobqueue.domain.search.values import Id
 from jobqueue.store.search.filters import FIRST_DATE, document, matching
-from tests.support.hostile import HOSTILE, Random
+from tests.support.data.hostile import HOSTILE, Random
 
 HEX = "0123456789abcdef01234567"
 DATE = datetime(2026, 1, 31, 12, tzinfo=UTC)

@@ -13,7 +13,7 @@ from jobqueue.domain.errors import InvalidInputError
 from jobqueue.domain.search.pipelines import compile_pipeline
 from jobqueue.store.search.aggregates import MOST_ROWS, statement
 from jobqueue.store.search.filters import FIRST_DATE
-from tests.support.hostile import HOSTILE, HOSTILE_STAGES, nested
+from tests.support.data.hostile import HOSTILE, HOSTILE_STAGES, nested
 
 HEX = "0123456789abcdef01234567"
 FIRST = {"$match": {"insertAt": {"$gte": FIRST_DATE}}}

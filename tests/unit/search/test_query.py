@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jobqueue.domain.attempts.states import State
 from jobqueue.domain.errors import InvalidInputError
-from jobqueue.domain.jobs.states import State
 from jobqueue.domain.search.query import MOST_LISTED, JobQuery
 from tests.unit.jobs.domain_strategies import JOB_ID, garbage, make_job, modest, moments
 

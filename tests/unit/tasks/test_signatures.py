@@ -18,7 +18,7 @@ import pytest
 from bson import ObjectId
 
 from jobqueue import InvalidInputError, ResultUnavailableError
-from jobqueue.domain.jobs import payload
+from jobqueue.domain.values import payload
 from jobqueue.processors.callbacks.signatures import TaskSignature
 from jobqueue.processors.callbacks.step_types import Codec
 

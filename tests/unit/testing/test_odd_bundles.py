@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 
-from jobqueue.domain.jobs.attempt import JobError
-from jobqueue.domain.jobs.fingerprint import fingerprint
+from jobqueue.domain.attempts.attempt import JobError
+from jobqueue.domain.attempts.fingerprint import fingerprint
 from jobqueue.domain.work.bundle import Bundle
 from jobqueue.testing.replays.replay import past
 from tests.unit.testing.bundles import bundle

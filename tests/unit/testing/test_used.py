@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.plans import stages
+from tests.support.mongo.plans import stages
 from tests.support.used import uses
 
-PLANS = "tests.support.plans"
+PLANS = "tests.support.mongo.plans"
 
 
 class Looker:

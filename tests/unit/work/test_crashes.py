@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from jobqueue.domain.attempts.backoff import FixedBackoff
+from jobqueue.domain.attempts.crash import CrashVerdict, Neighbour, group, verdict
+from jobqueue.domain.attempts.states import Outcome, State
 from jobqueue.domain.jobs import json_form, transitions
-from jobqueue.domain.jobs.backoff import FixedBackoff
-from jobqueue.domain.jobs.crash import CrashVerdict, Neighbour, group, verdict
-from jobqueue.domain.jobs.states import Outcome, State
 from jobqueue.store.documents import documents, statements
 from tests.unit.jobs.domain_strategies import ERROR, make_job
 

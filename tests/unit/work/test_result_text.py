@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobqueue.domain.errors import InvalidInputError, TooLargeError
-from jobqueue.domain.jobs import payload
+from jobqueue.domain.values import payload
 from jobqueue.domain.work import result_text
 
 WHY = "result.$a: has a name that begins with $"

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain.errors import NotFoundError
-from jobqueue.domain.jobs.checks import check_id
+from jobqueue.domain.values.checks import check_id
 
 if TYPE_CHECKING:
     from jobqueue.dashboard.frame.view import View

@@ -11,7 +11,7 @@ from jobqueue.dashboard.frame.view import Refused, quoted
 from jobqueue.dashboard.jobs.search.columns import fields_of
 from jobqueue.dashboard.jobs.search.room import MOST_ROWS
 from jobqueue.domain.errors import BusyError, InvalidInputError, NotFoundError, TooCostlyError
-from jobqueue.domain.jobs.checks import is_id
+from jobqueue.domain.values.checks import is_id
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,9 +7,9 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.api.http.problems import ProblemError
+from jobqueue.domain.attempts.states import UNFINISHED
 from jobqueue.domain.errors import BusyError, InvalidInputError, NotFoundError
-from jobqueue.domain.jobs.checks import is_id
-from jobqueue.domain.jobs.states import UNFINISHED
+from jobqueue.domain.values.checks import is_id
 
 if TYPE_CHECKING:
     from jobqueue.dashboard.frame.view import View

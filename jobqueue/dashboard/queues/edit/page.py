@@ -20,7 +20,7 @@ from jobqueue.dashboard.queues.edit.effects import effects
 from jobqueue.dashboard.queues.subject import DEFAULTS, back, the_queue
 from jobqueue.domain.access.masking import MASK
 from jobqueue.domain.errors import InvalidInputError, Problems
-from jobqueue.domain.jobs.checks import gather
+from jobqueue.domain.values.checks import gather
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -14,7 +14,7 @@ from jobqueue.dashboard.frame.acts import json_text
 from jobqueue.dashboard.frame.acts.form import Field
 from jobqueue.dashboard.queues.edit.settings import seconds, span_text
 from jobqueue.domain.errors import InvalidInputError, Problems
-from jobqueue.domain.jobs.checks import gather
+from jobqueue.domain.values.checks import gather
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -11,8 +11,8 @@ from jobqueue.dashboard.frame.acts import json_text
 from jobqueue.dashboard.frame.acts.form import Field
 from jobqueue.dashboard.queues.subject import DEFAULTS
 from jobqueue.domain.errors import InvalidInputError, Problems
-from jobqueue.domain.jobs.checks import gather
 from jobqueue.domain.search.terms import AGO, UNITS
+from jobqueue.domain.values.checks import gather
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -13,13 +13,13 @@ from jobqueue.dashboard.frame.acts.form import Sent
 from jobqueue.dashboard.jobs.acts import schema_fields
 from jobqueue.domain.errors import InvalidInputError
 from jobqueue.domain.jobs.job import NewJob
-from jobqueue.domain.jobs.step import Wait
+from jobqueue.domain.steps.step import Wait
 from jobqueue.domain.work.verdict import Suspension
 from jobqueue.domain.workflow.batch import Member, NewBatch
-from jobqueue.services.work.suspending import suspend_for_signal
+from jobqueue.services.runs.suspending import suspend_for_signal
 from tests.support.browser.forms import PAGE, fields, opened, send
 from tests.support.browser.html import first, parsed, words
-from tests.support.factories import add, claimed_job, die
+from tests.support.data.factories import add, claimed_job, die
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

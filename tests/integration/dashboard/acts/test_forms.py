@@ -15,7 +15,7 @@ from jobqueue.domain.insight.audit import Actor
 from jobqueue.services.application import Runtime
 from tests.support.browser.forms import OWN, PAGE, fields, opened, send
 from tests.support.browser.html import first, parsed, words
-from tests.support.factories import add
+from tests.support.data.factories import add
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from jobqueue.dashboard.frame.texts import NONE
-from jobqueue.domain.jobs.attempt import JobError
+from jobqueue.domain.attempts.attempt import JobError
 from tests.integration.bulk.test_careful_operations import look, work
 from tests.support.browser.forms import fields, opened, send
 from tests.support.browser.html import first, parsed, words
 from tests.support.browser.visit import main_of, visitor
-from tests.support.factories import claimed_job, fail
+from tests.support.data.factories import claimed_job, fail
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

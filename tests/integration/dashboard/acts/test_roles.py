@@ -17,10 +17,10 @@ from jobqueue.domain.insight.audit import Actor
 from jobqueue.domain.jobs.job import NewJob
 from jobqueue.domain.workflow.batch import Member, NewBatch
 from jobqueue.services.application import Runtime
-from jobqueue.services.work.suspending import suspend_for_signal
+from jobqueue.services.runs.suspending import suspend_for_signal
 from tests.support.browser.forms import OWN, PAGE, fields
 from tests.support.browser.html import first, parsed, words
-from tests.support.factories import add, claimed_job, die
+from tests.support.data.factories import add, claimed_job, die
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -14,13 +14,13 @@ from jobqueue.dashboard.frame.acts.form import Deed
 from jobqueue.dashboard.frame.acts.recorded import Outcome, RecordedForm
 from jobqueue.domain.jobs.job import NewJob
 from jobqueue.domain.workflow.batch import Member, NewBatch
-from jobqueue.services.work.suspending import suspend_for_signal
+from jobqueue.services.runs.suspending import suspend_for_signal
 from jobqueue.store.mongo.clock import EPOCH
 from tests.support.browser.forms import PAGE, fields, opened, send
 from tests.support.browser.html import first, parsed, words
 from tests.support.browser.visit import visitor
 from tests.support.crashes.crash_everywhere import Mortal, process, reaping
-from tests.support.factories import add, claimed_job, die, open_runtime
+from tests.support.data.factories import add, claimed_job, die, open_runtime
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
 from jobqueue.dashboard.app import make_app
-from jobqueue.domain.jobs.attempt import JobError
+from jobqueue.domain.attempts.attempt import JobError
 from tests.support.browser.html import first, parsed, words
-from tests.support.factories import claimed_job, fail, succeed
+from tests.support.data.factories import claimed_job, fail, succeed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -8,12 +8,12 @@ import pytest
 from bson import ObjectId
 
 from jobqueue.dashboard.frame.texts import short
+from jobqueue.domain.attempts.states import State
 from jobqueue.domain.bulk.operation import Action, NewOperation
 from jobqueue.domain.insight.audit import Actor
-from jobqueue.domain.jobs.states import State
 from tests.support.browser.html import first, words
 from tests.support.browser.visit import main_of, visitor
-from tests.support.factories import job_in
+from tests.support.data.factories import job_in
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

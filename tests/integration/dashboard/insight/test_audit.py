@@ -10,7 +10,7 @@ from jobqueue.dashboard.frame.texts import short
 from jobqueue.domain.insight.audit import Actor
 from tests.support.browser.html import first, words
 from tests.support.browser.visit import main_of, visitor
-from tests.support.factories import add
+from tests.support.data.factories import add
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -11,11 +11,11 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from jobqueue.dashboard.app import make_app
 from jobqueue.dashboard.frame import around
+from jobqueue.domain.attempts.attempt import JobError
 from jobqueue.domain.bulk.operation import Action, NewOperation
 from jobqueue.domain.insight.audit import Actor
-from jobqueue.domain.jobs.attempt import JobError
 from tests.support.browser.html import first, parsed, words
-from tests.support.factories import add, claimed_job, fail, succeed
+from tests.support.data.factories import add, claimed_job, fail, succeed
 
 if TYPE_CHECKING:
     import pytest

@@ -11,11 +11,11 @@ from aiohttp.test_utils import TestClient, TestServer
 from bson import Int64, ObjectId
 
 from jobqueue.dashboard.app import make_app
+from jobqueue.domain.attempts.attempt import JobError
 from jobqueue.domain.insight.audit import Actor
-from jobqueue.domain.jobs.attempt import JobError
 from jobqueue.services.application import Runtime
 from tests.support.browser.html import first, parsed, words
-from tests.support.factories import add, claim, claimed_job, fail, succeed
+from tests.support.data.factories import add, claim, claimed_job, fail, succeed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

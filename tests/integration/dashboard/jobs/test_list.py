@@ -12,11 +12,21 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
 from jobqueue.dashboard.app import make_app
+from jobqueue.domain.attempts.attempt import JobError
+from jobqueue.domain.attempts.states import State
 from jobqueue.domain.insight.audit import Actor
-from jobqueue.domain.jobs.attempt import JobError
-from jobqueue.domain.jobs.states import State
 from tests.support.browser.html import first, parsed, words
-from tests.support.factories import add, claim, claimed_job, die, document, finished_documents, job_in, retry, succeed
+from tests.support.data.factories import (
+    add,
+    claim,
+    claimed_job,
+    die,
+    document,
+    finished_documents,
+    job_in,
+    retry,
+    succeed,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

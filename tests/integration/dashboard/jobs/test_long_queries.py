@@ -13,7 +13,7 @@ from yarl import URL
 from jobqueue.dashboard.app import make_app
 from jobqueue.domain.search.terms import LONGEST_QUERY
 from tests.support.browser.visit import MOST_BYTES
-from tests.support.factories import finished_documents
+from tests.support.data.factories import finished_documents
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -17,7 +17,7 @@ from jobqueue.domain.work.verdict import Success
 from tests.support.browser.forms import OWN, PAGE, fields, opened, send
 from tests.support.browser.html import first, parsed, words
 from tests.support.browser.visit import MOST_BYTES
-from tests.support.factories import add, claim, claimed_job
+from tests.support.data.factories import add, claim, claimed_job
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -12,7 +12,7 @@ from jobqueue.dashboard.app import make_app
 from jobqueue.dashboard.frame.texts import NONE
 from jobqueue.domain.insight.audit import Actor
 from tests.support.browser.html import first, parsed, words
-from tests.support.factories import add, claim
+from tests.support.data.factories import add, claim
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

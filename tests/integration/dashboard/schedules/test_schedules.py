@@ -13,7 +13,7 @@ from jobqueue.domain.schedules.cron import Cron, Every
 from jobqueue.domain.schedules.schedule import Schedule
 from tests.support.browser.html import first, words
 from tests.support.browser.visit import main_of, visitor
-from tests.support.factories import claim, fail
+from tests.support.data.factories import claim, fail
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

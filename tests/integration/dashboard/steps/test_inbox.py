@@ -9,11 +9,11 @@ import pytest
 from jobqueue import Member, NewBatch, NewJob
 from jobqueue.dashboard.frame.texts import short
 from jobqueue.domain.insight.audit import Actor
-from jobqueue.domain.jobs.step import Wait
+from jobqueue.domain.steps.step import Wait
 from jobqueue.domain.work.verdict import Suspension
 from tests.support.browser.html import first, words
 from tests.support.browser.visit import main_of, visitor
-from tests.support.factories import claim, claimed_job, fail
+from tests.support.data.factories import claim, claimed_job, fail
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

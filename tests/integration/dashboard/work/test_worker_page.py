@@ -10,7 +10,7 @@ from yarl import URL
 
 from jobqueue.dashboard.app import make_app
 from tests.support.browser.html import first, parsed, words
-from tests.support.factories import LONG_AGO, add, claim
+from tests.support.data.factories import LONG_AGO, add, claim
 
 if TYPE_CHECKING:
     from jobqueue.services.application import Runtime

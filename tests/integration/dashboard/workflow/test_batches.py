@@ -8,10 +8,10 @@ import pytest
 from bson import ObjectId
 
 from jobqueue import Member, NewBatch, NewJob
-from jobqueue.domain.jobs.attempt import JobError
+from jobqueue.domain.attempts.attempt import JobError
 from tests.support.browser.html import first, words
 from tests.support.browser.visit import main_of, visitor
-from tests.support.factories import claim, fail, succeed
+from tests.support.data.factories import claim, fail, succeed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

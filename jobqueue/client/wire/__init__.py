@@ -1,0 +1,1 @@
+"""Clients: the forms of requests and of replies."""

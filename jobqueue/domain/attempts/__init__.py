@@ -1,0 +1,1 @@
+"""Attempts: states, backoffs, crashes and fingerprints of failures."""

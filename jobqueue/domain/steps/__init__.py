@@ -1,0 +1,1 @@
+"""Steps, signals and calls of jobs."""

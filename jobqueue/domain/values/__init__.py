@@ -1,0 +1,1 @@
+"""Values of jobs: payloads, their checks and times as text."""

@@ -1,0 +1,1 @@
+"""Use cases: runs of claimed jobs, from the claim to the outcome."""
