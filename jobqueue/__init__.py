@@ -110,11 +110,11 @@ _HOMES: Final = {
             "WrongStateError"
         ),
         "domain.insight.event": "JobEvent",
-        "domain.jobs.backoff": "ExponentialBackoff FixedBackoff SteppedBackoff",
+        "domain.attempts.backoff": "ExponentialBackoff FixedBackoff SteppedBackoff",
         "domain.jobs.job": "Job NewJob",
         "domain.jobs.options": "JobOptions",
         "domain.producer": "BlockingProducer Producer",
-        "domain.jobs.states": "State",
+        "domain.attempts.states": "State",
         "domain.jobs.task_job": "TaskJob",
         "domain.search.query": "JobQuery",
         "domain.work.calls": "ChildFailedError",

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.own_indexes
 
 _KEPT: Final[dict[str, Any]] = json_util.loads(
-    (ROOT / "tests" / "support" / "version_0_3_0.json").read_text(),
+    (ROOT / "tests" / "support" / "older" / "version_0_3_0.json").read_text(),
     json_options=json_util.JSONOptions(tz_aware=True, tzinfo=UTC),
 )
 IDS: Final[dict[str, str]] = _KEPT["ids"]
