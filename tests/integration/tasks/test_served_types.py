@@ -137,7 +137,8 @@ async def test_workers_are_listed_with_what_they_run(client: Client, serving: Jo
     scopes: tuple[tuple[dict[str, Any], int | None], ...] = (
         ({"queues": ["media"]}, 1),
         ({"queues": ["other"]}, None),
-        ({"meta": [("user_id", 7)]}, 0),
+        ({"meta": [("user_id", 42)]}, 1),
+        ({"meta": [("user_id", 7)]}, None),
     )
     for scope, count in scopes:
         _, token = await runtime.access.create(roles=["read"], by=Actor(name="ann", via="cli"), **scope)

@@ -60,7 +60,7 @@ async def test_a_claim_and_its_success_take_two_round_trips(
         ("die", {"reason": "no"}, ["update"]),
         ("retry", {"delay": 5}, ["find", WRITE]),
         ("heartbeat", {"progress": 5, "logs": ["half way"]}, [WRITE]),
-        ("steps", {"name": "fetch", "result": 1}, [WRITE]),
+        ("steps", {"name": "fetch", "result": 1}, ["update"]),
         ("suspend", {"delay": 60}, ["find", WRITE]),
         ("suspend", {"delay": 60, "name": "rest"}, ["find", WRITE, WRITE]),
         ("suspend", {"signal": "go"}, ["find", WRITE, WRITE]),

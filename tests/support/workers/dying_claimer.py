@@ -1,4 +1,4 @@
-"""A journal worker that is killed at a statement of its first claim of several jobs.
+"""A journal worker that is killed at a statement of a claim of several jobs.
 
 python -m … STATEMENT JOURNAL URL DB CONCURRENCY: after its ``look``, its ``update`` or its ``read``.
 """
@@ -17,13 +17,18 @@ from tests.support.workers.journal_worker import work
 
 
 def die_after(statement: str) -> None:
-    """Make this process end itself when it has carried out a statement."""
+    """Make this process end itself when it has carried out a statement, for some jobs.
+
+    An update takes no jobs if it comes so late that the settings of the queue may be others.
+    """
     name = f"_{'take' if statement == 'update' else statement}"
     call = getattr(SeveralClaims, name)
 
-    async def last(*arguments: Any) -> None:
-        await call(*arguments)
-        os.kill(os.getpid(), signal.SIGKILL)
+    async def last(*arguments: Any) -> Any:
+        jobs = await call(*arguments)
+        if jobs:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return jobs
 
     setattr(SeveralClaims, name, last)
 
