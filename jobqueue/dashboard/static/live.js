@@ -14,8 +14,9 @@
     if (zone !== "UTC" && address !== undefined) refresh();
   }
 
-  // What the visitor has opened or selected stays as it is.
-  Idiomorph.defaults.callbacks.beforeAttributeUpdated = (name) => !(name === "open" || name === "checked" || name === "aria-expanded");
+  // What the visitor has opened or selected stays as it is, and so does the mark of the row the keys are at.
+  const KEPT = ["open", "checked", "aria-expanded"];
+  Idiomorph.defaults.callbacks.beforeAttributeUpdated = (name, node) => !(KEPT.includes(name) || (name === "class" && node.matches("[data-list] > .at")));
   Idiomorph.defaults.ignoreActiveValue = true;
 
   // A second click sends nothing: behind a proxy it could reach another server than the first.

@@ -48,6 +48,19 @@ async def test_selected_jobs_are_killed_by_keys_alone(house: House, browser: Bro
     ]
 
 
+async def test_the_row_that_the_keys_are_at_and_what_is_selected_outlive_news(house: House, browser: Browser) -> None:
+    first = await add(house.runtime, "newsworthy", queue="acts-news")
+    await add(house.runtime, "newsworthy", queue="acts-news")
+    async with chromium.tab(browser, house.base) as tab:
+        await tab.go("/jobs?q=queue%3Dacts-news")
+        await tab.press("j", "x")
+        await house.runtime.manager.kill(first.id)
+        await expect(tab.page.locator("[data-list] .killed")).not_to_have_count(0)
+        await tab.press("j", "x")
+        await expect(tab.page.locator("[data-list] :checked")).to_have_count(2)
+        assert not tab.faults
+
+
 async def test_a_job_is_requeued_with_changes_without_scripts(house: House, browser: Browser) -> None:
     job = await add(house.runtime, "mend", queue="acts-mend", data={"decimal": "."})
     await house.runtime.manager.kill(job.id)
