@@ -66,6 +66,7 @@ class WakeupStream:
         self._listeners: list[Callable[[WakeupEvent], None]] = []
         self._task: asyncio.Task[None] | None = None
         self._stream: Any = None
+        self._has_answered = False
         self.open = asyncio.Event()
         self.trouble: str | None = None
         self.turns = LoopErrors("changes", longest=_LONGEST_WAIT)
@@ -92,13 +93,14 @@ class WakeupStream:
     async def _run(self) -> None:
         wait = _FIRST_WAIT
         while True:
+            self._has_answered = False
             with self.turns.turn():
                 try:
                     await self._watch()
                 except PyMongoError as error:
                     self.trouble = brief(error)
                     log.warning("change stream broken", error=self.trouble)
-            if self.open.is_set():
+            if self._has_answered:
                 wait = _FIRST_WAIT
             self.open.clear()
             await asyncio.sleep(max(wait, self.turns.pause))
@@ -107,11 +109,14 @@ class WakeupStream:
     async def _watch(self) -> None:
         async with await self._streams.watch(_pipeline(), max_await_time_ms=_AWAIT_MS) as stream:
             self._stream = stream
-            await stream.try_next()
+            # The server keeps all changes from here on for this stream; to ask for the first would wait for one.
             self.open.set()
             self._tell(WakeupEvent(kind="gap"))
-            async for change in stream:
-                self._tell(_event(change))
+            while stream.alive:
+                change = await stream.try_next()
+                self._has_answered = True
+                if change is not None:
+                    self._tell(_event(change))
 
     def _tell(self, event: WakeupEvent) -> None:
         for listener in tuple(self._listeners):

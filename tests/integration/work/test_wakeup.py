@@ -16,6 +16,7 @@ from jobqueue.domain.attempts.states import State
 from jobqueue.domain.jobs.job import NewJob
 from jobqueue.services import application as services
 from jobqueue.store import indexes
+from jobqueue.store.insight import wakeup_stream
 from tests.support.data.factories import add, claim, retry
 from tests.support.waiting import eventually, has_nothing_to_do
 
@@ -166,6 +167,14 @@ async def test_without_events_nothing_is_begun_before_the_next_poll(settings: Se
         job = await add(idle_runtime)
         with pytest.raises(TimeoutError):
             await ran.soon(job.id, within=1.5)
+
+
+async def test_the_stream_is_open_before_anything_changes(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wakeup_stream, "_AWAIT_MS", 300_000)
+    async with JobQueue(settings) as worker:
+        runtime = await worker.open()
+        await runtime.start()
+        await eventually(runtime.changes.open.is_set, within=10)
 
 
 def stream_cursors(mongo_url: str, db: str) -> list[dict[str, Any]]:
