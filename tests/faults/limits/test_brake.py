@@ -92,7 +92,7 @@ async def test_any_queue_is_paused_within_five_seconds_whenever_a_server_was_kil
     is_embedded = "embedded" in request.node.callspec.id
     await runtime.configs.refresh()
     async with TestClient(TestServer(make_app(runtime))) as client:
-        for number, moment in enumerate(sized(MOMENTS[is_embedded::3], MOMENTS)):
+        for number, moment in enumerate(sized(MOMENTS[is_embedded::6], MOMENTS)):
             batch_id = await new_batch(runtime)
             first = f"{number:024x}"
             value = first if moment[0] == "extend" else number + 1
