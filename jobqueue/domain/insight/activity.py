@@ -94,6 +94,13 @@ def _increase(counts: Counter[Any], more: Counter[Any]) -> None:
 
 Tally = dict[Key, Activity]
 """Activity by queue and type."""
+Parts = list[tuple["datetime", Tally]]
+"""Activity in parts of a span, each with its beginning."""
+
+
+def are_same(parts: Parts, others: Parts) -> bool:
+    """Tell whether the tallies of both are the very same ones, so that a sum of one is a sum of the other."""
+    return len(parts) == len(others) and all(one is other for (_, one), (_, other) in zip(parts, others, strict=True))
 
 
 def total(parts: Iterable[Tally]) -> Tally:

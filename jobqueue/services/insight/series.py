@@ -9,17 +9,18 @@ from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain.errors import InvalidInputError
 from jobqueue.domain.insight import activity
-from jobqueue.domain.insight.activity import Activity
+from jobqueue.domain.insight.activity import Activity, are_same, summed
 from jobqueue.domain.insight.histogram import RELATIVE_ERROR
 from jobqueue.domain.jobs import json_form
+from jobqueue.lru_cache import LruCache
 from jobqueue.services.insight.rollups import HOURS_KEPT, MINUTES_KEPT
-from jobqueue.store.insight.rollups import HOUR, MINUTE, minute_of, present_hour
+from jobqueue.store.insight.rollups import FEW, HOUR, MINUTE, minute_of, present_hour
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from jobqueue.domain.access.access import Scope
-    from jobqueue.domain.insight.activity import Tally
+    from jobqueue.domain.insight.activity import Parts
     from jobqueue.services.insight.rollups import RollupWriter
     from jobqueue.store.insight.rollups import RollupStore
     from jobqueue.store.mongo.clock import ServerClock
@@ -44,6 +45,10 @@ _USUAL: Final = timedelta(hours=1)
 _AIM: Final = 60
 """Points of a series that names no step, at least."""
 _CATCH_UP_SECONDS: Final = 5.0
+_MOST_SUMS: Final = 4
+"""Series whose kept hours stay summed up: a page shows one or two."""
+
+_Which = tuple[Any, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +74,7 @@ class Series:
         self._store = store
         self._roller = roller
         self._clock = clock
+        self._known: LruCache[_Which, tuple[Parts, _Sums]] = LruCache(_MOST_SUMS)
 
     async def view(self, asked: SeriesRequest, scope: Scope) -> dict[str, Any]:
         """Return a series as JSON, of the queues in a scope; the last point may go on.
@@ -80,24 +86,7 @@ class Series:
         until = min(asked.until or now, now)
         since, step = _span(asked, until)
         _check(since, until, step, now, asked.by)
-        moments = [since + number * step for number in range(ceil((until - since) / step))]
-        points = {at: Activity() for at in moments}
-        by_queue: dict[str, dict[datetime, Activity]] = {}
-
-        def is_wanted(queue: str | None, kind: str | None) -> bool:
-            if (asked.queue is not None and queue != asked.queue) or (asked.type is not None and kind != asked.type):
-                return False
-            return scope.is_everything if queue is None else scope.has_queue(queue)
-
-        for moment, tally in await self._parts(since, now, by_hour=step >= HOUR):
-            for (queue, kind), part in tally.items():
-                if not is_wanted(queue, kind):
-                    continue
-                _add(points, since, step, moment, part)
-                if asked.by == BY_QUEUE and queue is not None:
-                    if queue not in by_queue:
-                        by_queue[queue] = {at: Activity() for at in moments}
-                    _add(by_queue[queue], since, step, moment, part)
+        sums = await self._sums(asked, scope, _Points(since, step, ceil((until - since) / step)), now)
         seconds = step.total_seconds()
 
         def shown(points: Mapping[datetime, Activity]) -> list[dict[str, Any]]:
@@ -109,25 +98,119 @@ class Series:
             "to": json_form.date(until),
             "step": seconds,
             "relativeError": RELATIVE_ERROR,
-            "points": shown(points),
+            "points": shown(sums.points),
         }
         if asked.by == BY_QUEUE:
+            by_queue = sums.queues
             busiest = sorted(by_queue, key=lambda name: (-_sum(by_queue[name]), name))[:MOST_QUEUES]
             body["queues"] = [{"queue": name, "points": shown(by_queue[name])} for name in sorted(busiest)]
         return body
 
-    async def _parts(self, since: datetime, now: datetime, *, by_hour: bool) -> list[tuple[datetime, Tally]]:
-        """Return the activity from a date until now, in parts; running attempts have the present as their part."""
+    async def _sums(self, asked: SeriesRequest, scope: Scope, points: _Points, now: datetime) -> _Sums:
+        """Return the sums of all points."""
+
+        def add(sums: _Sums, parts: Parts) -> None:
+            for moment, tally in parts:
+                for (queue, kind), part in tally.items():
+                    if _is_wanted(asked, scope, queue, kind):
+                        sums.add(moment, queue, part)
+
+        hours, others = await self._parts(points.since, now, by_hour=points.step >= HOUR)
+        which = (points, asked.queue, asked.type, asked.by, scope.queues, scope.is_everything)
+        before, base = self._known.get(which) or ([], None)
+        # Kept hours are read once in a while, and have the same sum until then.
+        if base is None or not are_same(before, hours):
+            base = _Sums(points, by_queue=asked.by == BY_QUEUE)
+            add(base, hours)
+            if sum(len(tally) for _, tally in hours) <= FEW:
+                self._known.keep(which, (hours, base))
+        sums = base.shared()
+        add(sums, others)
+        return sums
+
+    async def _parts(self, since: datetime, now: datetime, *, by_hour: bool) -> tuple[Parts, Parts]:
+        """Return the activity from a date until now in parts: kept hours, and what is shorter or may change.
+
+        Running attempts have the present as their part.
+        """
         await self._roller.catch_up(since, _CATCH_UP_SECONDS)
         present = present_hour(now)
         newest = await self._store.newest()
         edge = present if newest is None else min(max(newest + MINUTE, present), minute_of(now))
         border = max(since, present) if by_hour else since
-        kept = await self._store.parts(since, border, hours=True) if by_hour and since < border else []
-        kept += await self._store.parts(border, edge)
+        hours = await self._store.parts(since, border, hours=True) if by_hour and since < border else []
+        kept = await self._store.parts(border, edge)
         # The server may be a little ahead of its time as known here.
         minutes, running = await self._store.read(edge, now + MINUTE, with_running=True)
-        return [*kept, *((minute, tally) for minute, tally in minutes.items() if minute >= since), (now, running)]
+        late = [(minute, tally) for minute, tally in minutes.items() if minute >= since]
+        return hours, [*kept, *late, (now, running)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Points:
+    """The points of a series: the first one, what lies between two, and their number."""
+
+    since: datetime
+    step: timedelta
+    count: int
+
+    def at(self, moment: datetime) -> datetime:
+        """Return the point of a moment."""
+        return self.since + (moment - self.since) // self.step * self.step
+
+    def empty(self) -> dict[datetime, Activity]:
+        """Return each point without activity."""
+        return {self.since + number * self.step: Activity() for number in range(self.count)}
+
+
+class _Sums:
+    """The points of a series, and those of each queue.
+
+    Args:
+        points: all points.
+        by_queue: keep the points of each queue, too.
+    """
+
+    def __init__(self, points: _Points, *, by_queue: bool) -> None:
+        self._all, self._by_queue = points, by_queue
+        self.points = points.empty()
+        self.queues: dict[str, dict[datetime, Activity]] = {}
+        self._own: set[int] | None = None
+
+    def shared(self) -> _Sums:
+        """Return sums that begin with these, and copy a point before they add to it."""
+        sums = _Sums(self._all, by_queue=self._by_queue)
+        sums.points = dict(self.points)
+        sums.queues = {queue: dict(points) for queue, points in self.queues.items()}
+        sums._own = set()
+        return sums
+
+    def add(self, moment: datetime, queue: str | None, part: Activity) -> None:
+        """Add the activity of a moment."""
+        self._add(self.points, moment, part)
+        if self._by_queue and queue is not None:
+            if queue not in self.queues:
+                self.queues[queue] = self._all.empty()
+            self._add(self.queues[queue], moment, part)
+
+    def _add(self, points: dict[datetime, Activity], moment: datetime, part: Activity) -> None:
+        """Add a part to the point of its time, and its starts to the points of theirs."""
+        own = self._point(points, moment)
+        if own is not None:
+            own.add_ends(part)
+        for minute, starts in part.starts.items():
+            if (point := self._point(points, minute)) is not None:
+                point.starts_at(self._all.at(minute)).add(starts)
+
+    def _point(self, points: dict[datetime, Activity], moment: datetime) -> Activity | None:
+        """Return the point of a moment, which can be increased."""
+        at = self._all.at(moment)
+        point = points.get(at)
+        if point is None or self._own is None or id(point) in self._own:
+            return point
+        points[at] = point = summed([point])
+        self._own.add(id(point))
+        return point
 
 
 def _span(asked: SeriesRequest, until: datetime) -> tuple[datetime, timedelta]:
@@ -161,15 +244,10 @@ def _check(since: datetime, until: datetime, step: timedelta, now: datetime, by:
         raise InvalidInputError({"from": [f"{what} are kept for {kept.days} days: ask for later ones{advice}"]})
 
 
-def _add(points: dict[datetime, Activity], since: datetime, step: timedelta, moment: datetime, part: Activity) -> None:
-    """Add a part to the point of its time, and its starts to the points of theirs."""
-    own = points.get(since + (moment - since) // step * step)
-    if own is not None:
-        own.add_ends(part)
-    for minute, starts in part.starts.items():
-        at = since + (minute - since) // step * step
-        if (point := points.get(at)) is not None:
-            point.starts_at(at).add(starts)
+def _is_wanted(asked: SeriesRequest, scope: Scope, queue: str | None, kind: str | None) -> bool:
+    if (asked.queue is not None and queue != asked.queue) or (asked.type is not None and kind != asked.type):
+        return False
+    return scope.is_everything if queue is None else scope.has_queue(queue)
 
 
 def _sum(points: Mapping[datetime, Activity]) -> int:

@@ -14,7 +14,18 @@ from math import ceil
 from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain.attempts.states import Outcome, State
-from jobqueue.domain.insight.activity import Activity, Starts, Tally, activity_at, add_to, by_hour, condensed
+from jobqueue.domain.insight.activity import (
+    Activity,
+    Parts,
+    Starts,
+    Tally,
+    activity_at,
+    are_same,
+    by_hour,
+    condensed,
+    total,
+)
+from jobqueue.lru_cache import LruCache
 from jobqueue.store.insight import activity_statements
 from jobqueue.store.insight.activity_statements import within as _within
 from jobqueue.store.mongo.clock import EPOCH
@@ -52,7 +63,13 @@ TRIES: Final = 5
 """Readings at one moment that may fail before a transaction reads."""
 _AGAIN_SECONDS: Final = 0.05
 _RECENT_SECONDS: Final = 2.0
-"""Seconds after which hours that were read are forgotten: a page needs them at once, and nobody for long."""
+"""Seconds after which hours that were read are forgotten: a page needs them at once."""
+FEW: Final = 4_000
+"""Pairs of queue and type in all hours that were read, up to which they take some megabytes, and are kept longer."""
+_LONG_SECONDS: Final = 600.0
+"""Seconds after which few hours that were read are forgotten."""
+_MOST_TOTALS: Final = 2
+"""Sums of hours that are kept: those of a day and of a week."""
 _TOO_OLD: Final = frozenset({239, 246})
 """SnapshotTooOld and SnapshotUnavailable."""
 
@@ -66,6 +83,9 @@ class RollupStore:
         self.minutes = database.collection("statMinutes")
         self.hours = database.collection("statHours")
         self._recent: dict[datetime, Tally] = {}
+        self._forgetting: asyncio.TimerHandle | None = None
+        self._keeps_long = False
+        self._totals: LruCache[tuple[datetime, datetime], tuple[Parts, Tally]] = LruCache(_MOST_TOTALS)
         self._reading_hours = asyncio.Lock()
 
     @guarded
@@ -205,10 +225,14 @@ class RollupStore:
     @guarded
     async def tally(self, since: datetime, until: datetime, *, hours: bool = False) -> Tally:
         """Return the sum of the kept minutes, or hours, of a span."""
-        total: Tally = {}
-        for _, part in await self.parts(since, until, hours=hours):
-            add_to(total, part)
-        return total
+        parts = await self.parts(since, until, hours=hours)
+        if not hours:
+            return total(part for _, part in parts)
+        before, known = self._totals.get((since, until)) or ([], {})
+        if not are_same(before, parts):
+            known = total(part for _, part in parts)
+            self._totals.keep((since, until), (parts, known))
+        return total([known])
 
     @guarded
     async def parts(self, since: datetime, until: datetime, *, hours: bool = False) -> list[tuple[datetime, Tally]]:
@@ -226,10 +250,22 @@ class RollupStore:
         if missing:
             read = {hour: part async for hour, part in _parts(self.hours, missing[0], missing[-1] + HOUR)}
             found |= read
-            if read and not self._recent:
-                asyncio.get_running_loop().call_later(_RECENT_SECONDS, self._recent.clear)
             self._recent |= read
+            self._forget_soon()
         return sorted(found.items(), key=lambda part: part[0])
+
+    def _forget_soon(self) -> None:
+        are_few = sum(map(len, self._recent.values())) <= FEW
+        if self._forgetting is None or (not are_few and self._keeps_long):
+            if self._forgetting is not None:
+                self._forgetting.cancel()
+            pause = _LONG_SECONDS if are_few else _RECENT_SECONDS
+            self._forgetting, self._keeps_long = asyncio.get_running_loop().call_later(pause, self._forget), are_few
+
+    def _forget(self) -> None:
+        self._recent.clear()
+        self._totals.clear()
+        self._forgetting = None
 
     @guarded
     async def prune(self, minutes_until: datetime, hours_until: datetime) -> None:

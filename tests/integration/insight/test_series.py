@@ -11,6 +11,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from jobqueue.api.app import make_app
 from jobqueue.domain.insight.audit import Actor
 from jobqueue.domain.jobs.json_form import date
+from jobqueue.services.insight.series import Series
 from jobqueue.store.insight.rollups import hour_of, minute_of
 from tests.support.data.factories import claimed_job, fail, succeed
 
@@ -112,3 +113,33 @@ async def test_a_series_that_cannot_be_is_refused(client: Client, query: dict[st
         name: now - value if isinstance(value, timedelta) else value for name, value in query.items()
     }
     assert list((await series(client, 422, **dated))["errors"]) == [path]
+
+
+async def test_series_share_the_sum_of_their_kept_hours_and_no_other_activity(
+    client: Client, idle_runtime: Runtime
+) -> None:
+    now = datetime.now(UTC)
+    then = hour_of(now - timedelta(hours=3)) + timedelta(minutes=30)
+    await ended(idle_runtime, "old", then)
+    asked: dict[str, Any] = {"step": "1h", "by": "queue", "from_": then}
+    first = await series(client, **asked)
+    # Started in a kept hour, and still counted there with what comes after it.
+    await ended(idle_runtime, "long", then)
+    late = {"endAt": now, "history.0.endAt": now, "insertAt": now - timedelta(minutes=20)}
+    await idle_runtime.jobs.collection.update_one({"type": "long"}, {"$set": late})
+    idle_runtime.series = Series(idle_runtime.series._store, idle_runtime.roller, idle_runtime.database.clock)
+    fresh = await series(client, **asked)
+    for _ in range(2):
+        again = await series(client, **asked)
+        assert [(own["queue"], started(own)) for own in again["queues"]] == [("media", started(fresh))]
+        assert (started(again), sum(started(again))) == (started(fresh), 2)
+        assert sum(point["succeeded"] for point in again["points"]) == 2
+    assert (sum(started(first)), sum(point["succeeded"] for point in first["points"])) == (1, 1)
+    # Another question has sums of its own, and hours that are read anew are summed up anew.
+    assert sum(started(await series(client, **asked, type="old"))) == 1
+    idle_runtime.roller._store._forget()
+    assert started(await series(client, **asked)) == started(fresh)
+
+
+def started(series: Any) -> list[int]:
+    return [point["started"] for point in series["points"]]
