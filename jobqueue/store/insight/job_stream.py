@@ -71,6 +71,9 @@ class JobStream:
         with translated():
             try:
                 async with await self._streams.watch_jobs(pipeline(), after, **options) as stream:
+                    if after is None and (present := stream.resume_token) is not None:
+                        # Nobody has to wait for a first change, or for the end of a first look.
+                        yield StreamStep(position=present["_data"])
                     while True:
                         change = await stream.try_next()
                         token = stream.resume_token

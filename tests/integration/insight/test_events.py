@@ -21,6 +21,7 @@ from jobqueue.domain.work.verdict import Success, Suspension
 from jobqueue.domain.workflow.batch import Member, NewBatch
 from jobqueue.services.insight import events as module
 from jobqueue.services.insight.events import Events, KeepAlive, TooManyReadersError
+from jobqueue.store.insight import job_stream
 from jobqueue.store.insight.job_stream import HistoryLostError, JobStream, StreamStep
 from tests.support.data.factories import add, claim, claimed_job, fail, retry_now, succeed
 from tests.support.older.pasts import seeded
@@ -119,6 +120,16 @@ async def test_the_life_of_a_job_is_told_in_order(idle_runtime: Runtime, listen:
     }
     assert told[6].error == ("killed", "enough")
     assert told[9].state is State.SUCCESS
+
+
+async def test_a_listener_need_not_wait_for_a_first_change(
+    idle_runtime: Runtime, listen: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job_stream, "_LOOK_MS", 300_000)
+    listener = await listen()
+    assert listener.last is not None
+    await add(idle_runtime)
+    assert (await listener.hears(1))[0].position > listener.heard[0].position
 
 
 async def test_each_hears_what_it_asked_for(idle_runtime: Runtime, listen: Any) -> None:
