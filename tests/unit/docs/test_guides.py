@@ -24,7 +24,10 @@ PAGES: Final = (
     *(DOCS / f"{name}.md" for name in GUIDES),
     *sorted(page for folder in ("start", "guides", "coming-from") for page in (DOCS / folder).glob("*.md")),
 )
+OTHERS: Final = sorted({ROOT / "CONTRIBUTING.md", *DOCS.rglob("*.md")} - set(PAGES))
+"""Pages about how it works, and those for people who develop it."""
 _MOST_WORDS: Final = 25
+_MOST_OF_OTHERS: Final = 30
 _OPENING: Final = re.compile(
     r"(What|Who|Whoever|Whatever|Whether|Whose|Which|How|Where|Wherever|Do|Let|Those|All that)\b"
 )
@@ -45,6 +48,12 @@ def faults(page: str) -> list[str]:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_sentences_are_short_and_begin_with_a_subject(page: Path) -> None:
     assert faults(page.read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize("page", OTHERS, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_no_sentence_is_long(page: Path) -> None:
+    long = [sentence for sentence in sentences(page.read_text(encoding="utf-8")) if sentence.words > _MOST_OF_OTHERS]
+    assert long == []
 
 
 def test_sentences_are_found_in_paragraphs_and_items_and_nowhere_else() -> None:
