@@ -38,6 +38,8 @@ _SLACK: Final = 2.0
 _FLUSH: Final = 1.0
 _PAUSE: Final = 0.005
 _STRAY_SECONDS: Final = 2.0
+_CALM_LOOKS: Final = 3
+"""Looks in a row that find no process of a program whose supervisor was killed, before nothing is left."""
 _SUBJECTS: Final = {"cwd": "its working directory", "limits": "its limits"}
 _HINTS: Final = {errno.ENOEXEC: "; a script has to begin with a line such as #!/bin/sh"}
 Sink = Callable[[bytes], Awaitable[None]]
@@ -274,7 +276,11 @@ class Program:
         session = int(messages["started"][0]) if "started" in messages else None
         log.warning("supervisor killed", command=self._command.name)
         deadline = time.monotonic() + _STRAY_SECONDS
-        while time.monotonic() < deadline and (strays := _strays(session, self._marks)):
+        calm = 0
+        # A process that has just been forked, or changes its program, shows no mark for a moment.
+        while time.monotonic() < deadline and calm < _CALM_LOOKS:
+            strays = _strays(session, self._marks)
+            calm = 0 if strays else calm + 1
             for pid in strays:
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.kill(pid, signal.SIGKILL)

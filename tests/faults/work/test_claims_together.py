@@ -108,6 +108,7 @@ async def test_two_workers_with_one_backlog_obey_a_pause_a_limit_a_kill_and_a_st
 
     before, since = len(fleet.runs()), time.monotonic_ns()
     await runtime.queues.patch("default", {"paused": False, "concurrency": 3})
+    await eventually(lambda: most_at_a_time(fleet.runs(), since=since) >= 3, within=60)
     await eventually(lambda: len(fleet.runs()) > before + 20, within=60)
     assert most_at_a_time(fleet.runs(), since=since) == 3
 
