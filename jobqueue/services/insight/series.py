@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from math import ceil
@@ -169,20 +170,23 @@ class _Sums:
     Args:
         points: all points.
         by_queue: keep the points of each queue, too.
+
+    Attributes:
+        own: the ids of the points that may be increased; ``None`` if all may.
     """
 
     def __init__(self, points: _Points, *, by_queue: bool) -> None:
         self._all, self._by_queue = points, by_queue
         self.points = points.empty()
         self.queues: dict[str, dict[datetime, Activity]] = {}
-        self._own: set[int] | None = None
+        self.own: set[int] | None = None
 
     def shared(self) -> _Sums:
         """Return sums that begin with these, and copy a point before they add to it."""
-        sums = _Sums(self._all, by_queue=self._by_queue)
+        sums = copy.copy(self)
         sums.points = dict(self.points)
         sums.queues = {queue: dict(points) for queue, points in self.queues.items()}
-        sums._own = set()
+        sums.own = set()
         return sums
 
     def add(self, moment: datetime, queue: str | None, part: Activity) -> None:
@@ -206,10 +210,10 @@ class _Sums:
         """Return the point of a moment, which can be increased."""
         at = self._all.at(moment)
         point = points.get(at)
-        if point is None or self._own is None or id(point) in self._own:
+        if point is None or self.own is None or id(point) in self.own:
             return point
         points[at] = point = summed([point])
-        self._own.add(id(point))
+        self.own.add(id(point))
         return point
 
 

@@ -35,6 +35,7 @@ from tests.support.data.factories import (
 )
 from tests.support.mongo.plans import explain
 from tests.support.older.pasts import FixedClock, count, nearest_rank, outcomes, past, seeded, times
+from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     import random
@@ -329,3 +330,23 @@ async def test_hours_of_one_page_are_read_once(idle_runtime: Runtime, monkeypatc
         assert (await store.tally(first, first + 4 * HOUR, hours=True))["mail", "send"].added == 10
     await store.forget_ahead()
     assert [at for at, _ in await store.parts(first, first + 4 * HOUR, hours=True)] == [first]
+
+
+async def test_few_hours_are_kept_for_long_and_many_are_soon_forgotten(
+    idle_runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rollups, "FEW", 2)
+    monkeypatch.setattr(rollups, "_RECENT_SECONDS", 0.0)
+    store, first = RollupStore(idle_runtime.database), NOW.replace(minute=0, second=0)
+    for number in range(3):
+        await store.keep_hour(first + number * HOUR, {("mail", "send"): Activity(added=1)})
+    await store.tally(first, first + 2 * HOUR, hours=True)
+    few = store._forgetting
+    assert few is not None
+    assert few.when() - asyncio.get_running_loop().time() > rollups._LONG_SECONDS / 2
+    # The third hour is one too many: the long pause is over, and nothing of the sums stays either.
+    await store.tally(first, first + 3 * HOUR, hours=True)
+    assert few.cancelled()
+    await eventually(lambda: not store._recent and not len(store._totals))
+    await store.hours.delete_many({})
+    assert await store.tally(first, first + 3 * HOUR, hours=True) == {}

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
 import os
 import shlex
@@ -533,6 +534,17 @@ async def test_a_program_that_kills_its_parent_at_once_is_no_failure_to_start() 
 
     assert isinstance(verdict, Failure)
     assert verdict.error.kind == "lost"
+
+
+async def test_a_program_that_one_look_misses_does_not_outlive_its_killed_supervisor(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    look, looks = programs._strays, itertools.count()
+    # As while it is being forked, or becomes another program.
+    monkeypatch.setattr(programs, "_strays", lambda *of: look(*of) if next(looks) else [])
+    verdict, _ = await finish("kill -9 $PPID; sleep 1000")
+
+    assert isinstance(verdict, Failure)
 
 
 async def test_a_supervisor_that_is_stopped_does_not_keep_a_cancelled_job(monkeypatch: pytest.MonkeyPatch) -> None:
